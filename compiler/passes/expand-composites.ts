@@ -1,0 +1,89 @@
+/**
+ * Expands softmax, log_softmax and batch normalisation into primitive ops, once autodiff and curvature have read them whole.
+ * The reductions that come out over the same tensor are what horizontal fusion later runs in one pass.
+ */
+import type { Builder } from '../../ir/builder.js';
+import type { Module, Node, Value } from '../../ir/graph.js';
+import type { OpName } from '../../ir/ops/table.js';
+import { mapFunctions, rebuild } from '../../ir/rewrite.js';
+import { concrete, product } from '../../ir/types.js';
+
+type Expand = (node: Node, operands: readonly Value[], b: Builder) => readonly Value[];
+
+/** x minus its maximum along the axis: exponentials of it cannot overflow. */
+function shifted(b: Builder, x: Value, axis: number): Value {
+  return b.sub(x, b.node('reduce_max', [x], { attrs: { axes: [axis], keep: true }, name: `${x.name}.max` }));
+}
+
+/** A per-channel vector [C] as [1, C, 1, ...] for a tensor of x's rank. */
+function perChannel(b: Builder, v: Value, x: Value): Value {
+  const rank = x.type.shape.length;
+  return b.reshape(v, [1, v.type.shape[0], ...new Array<number>(rank - 2).fill(1)]);
+}
+
+/** A per-example vector [N] as [N, 1, ...]. */
+function perExample(b: Builder, v: Value, rank: number): Value {
+  return b.reshape(v, [v.type.shape[0], ...new Array<number>(rank - 1).fill(1)]);
+}
+
+/** Number of valid examples times positions. */
+function elements(b: Builder, valid: Value, x: Value): Value {
+  const positions = product(concrete(x.type.shape).slice(2));
+  return b.mul(b.sumAll(valid), b.fill(positions));
+}
+
+const allButChannel = (x: Value): number[] => x.type.shape.map((_, i) => i).filter((i) => i !== 1);
+
+function reciprocalDeviation(b: Builder, variance: Value, epsilon: number): Value {
+  return b.node('reciprocal', [b.sqrt(b.add(variance, b.fill(epsilon)))]);
+}
+
+const rules: Partial<Record<OpName, Expand>> = {
+  softmax: (node, [x], b) => {
+    const axis = node.attrs.axis as number;
+    const e = b.node('exp', [shifted(b, x, axis)]);
+    return [b.div(e, b.sum(e, [axis], true), node.results[0].name)];
+  },
+  log_softmax: (node, [x], b) => {
+    const axis = node.attrs.axis as number;
+    const z = shifted(b, x, axis);
+    const sum = b.sum(b.node('exp', [z]), [axis], true);
+    return [b.sub(z, b.node('log', [sum]), node.results[0].name)];
+  },
+  batch_norm: (node, [x, gamma, beta, valid], b) => {
+    const [y, mean, variance] = node.results;
+    const weight = perExample(b, valid, x.type.shape.length);
+    const count = elements(b, valid, x);
+    const mu = b.div(b.sum(b.mul(x, weight), allButChannel(x)), count, mean.name);
+    const centred = b.sub(x, perChannel(b, mu, x));
+    const v = b.div(b.sum(b.mul(b.mul(centred, centred), weight), allButChannel(x)), count, variance.name);
+    const scale = b.mul(gamma, reciprocalDeviation(b, v, node.attrs.epsilon as number));
+    return [b.add(b.mul(centred, perChannel(b, scale, x)), perChannel(b, beta, x), y.name), mu, v];
+  },
+  batch_norm_grad: (node, [x, dy, gamma, mean, variance, valid], b) => {
+    const [dx, gammaRows, betaRows] = node.results;
+    const positions = x.type.shape.map((_, i) => i).slice(2);
+    const deviation = reciprocalDeviation(b, variance, node.attrs.epsilon as number);
+    const centred = b.sub(x, perChannel(b, mean, x));
+    const xhat = b.mul(centred, perChannel(b, deviation, x));
+    const byGamma = b.sum(b.mul(dy, xhat), positions, false, gammaRows.name);
+    const byBeta = b.sum(dy, positions, false, betaRows.name);
+    const count = elements(b, valid, x);
+    const meanGamma = perChannel(b, b.div(b.sum(byGamma, [0]), count), x);
+    const meanBeta = perChannel(b, b.div(b.sum(byBeta, [0]), count), x);
+    const weight = perExample(b, valid, x.type.shape.length);
+    const inner = b.sub(dy, b.mul(weight, b.add(meanBeta, b.mul(xhat, meanGamma))));
+    return [b.mul(inner, perChannel(b, b.mul(gamma, deviation), x), dx.name), byGamma, byBeta];
+  },
+  batch_norm_inference: (node, [x, gamma, beta, mean, variance], b) => {
+    const scale = b.mul(gamma, reciprocalDeviation(b, variance, node.attrs.epsilon as number));
+    const centred = b.sub(x, perChannel(b, mean, x));
+    return [b.add(b.mul(centred, perChannel(b, scale, x)), perChannel(b, beta, x), node.results[0].name)];
+  },
+};
+
+export function expandComposites(module: Module): Module {
+  return mapFunctions(module, (func) =>
+    rebuild(func, 'expand-composites', { replace: (node, operands, b) => rules[node.op]?.(node, operands, b) }),
+  );
+}

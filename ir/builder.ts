@@ -1,0 +1,186 @@
+/**
+ * Appends nodes to a function under construction: infers types, gives unique names, keeps locations.
+ */
+import type { Attrs, Func, Node, Output, StateUpdate, Value } from './graph.js';
+import { type Loc, passLoc } from './loc.js';
+import { type OpName, ops } from './ops/table.js';
+import { shapeAttr } from './ops/views.js';
+import { concrete, type DType, type Shape, shapeEquals, type TensorType } from './types.js';
+
+export interface NodeOptions {
+  readonly attrs?: Attrs;
+  readonly name?: string;
+  readonly loc?: Loc;
+  readonly guard?: string;
+}
+
+export class Builder {
+  readonly inputs: Value[] = [];
+  readonly reads: Value[] = [];
+  readonly nodes: Node[] = [];
+  readonly outputs: Output[] = [];
+  readonly updates: StateUpdate[] = [];
+  /** Location for nodes that give none: what the current pass is working for. */
+  loc: Loc;
+  private readonly names = new Set<string>();
+  private readonly counters = new Map<string, number>();
+
+  constructor(
+    readonly name: string,
+    loc: Loc,
+  ) {
+    this.loc = loc;
+  }
+
+  /** A builder that goes on where `func` ends; its values stay valid. */
+  static from(func: Func, pass: string): Builder {
+    const b = new Builder(func.name, passLoc(pass));
+    for (const v of func.inputs) b.adopt(b.inputs, v);
+    for (const v of func.reads) b.adopt(b.reads, v);
+    for (const n of func.nodes) b.append(n);
+    b.outputs.push(...func.outputs);
+    b.updates.push(...func.updates);
+    return b;
+  }
+
+  private adopt(list: Value[], value: Value): void {
+    this.names.add(value.name);
+    list.push(value);
+  }
+
+  /** Adds a finished node as it is; its names must be new here. */
+  append(node: Node): void {
+    for (const r of node.results) this.names.add(r.name);
+    this.nodes.push(node);
+  }
+
+  /** A name not used yet: `base`, or base with a number. */
+  fresh(base: string): string {
+    if (!this.names.has(base)) {
+      this.names.add(base);
+      return base;
+    }
+    let n = this.counters.get(base) ?? 1;
+    while (this.names.has(`${base}.${n}`)) n++;
+    this.counters.set(base, n + 1);
+    this.names.add(`${base}.${n}`);
+    return `${base}.${n}`;
+  }
+
+  input(name: string, type: TensorType, loc: Loc = this.loc): Value {
+    const value = { name: this.fresh(name), type, loc };
+    this.inputs.push(value);
+    return value;
+  }
+
+  /** The state entry's value at entry; the same value however often it is asked for. */
+  read(name: string, type: TensorType, loc: Loc = this.loc): Value {
+    const known = this.reads.find((r) => r.name === name);
+    if (known) return known;
+    if (this.names.has(name)) throw new Error(`state ${name} has the name of another value in ${this.name}`);
+    const value = { name, type, loc };
+    this.adopt(this.reads, value);
+    return value;
+  }
+
+  /** A node with all its results. Throws TypeRuleError where operands do not fit. */
+  multi(op: OpName, operands: readonly Value[], options: NodeOptions = {}): Value[] {
+    const def = ops[op];
+    if (operands.length < def.arity[0] || operands.length > def.arity[1])
+      throw new Error(`${op} takes ${def.arity} operands, not ${operands.length}`);
+    const attrs = options.attrs ?? {};
+    const loc = options.loc ?? this.loc;
+    const types = def.infer(
+      operands.map((o) => o.type),
+      attrs,
+    );
+    const base = options.name ?? op;
+    const results = types.map((type, i) => ({
+      name: this.fresh(types.length > 1 && i > 0 ? `${base}:${i}` : base),
+      type,
+      loc,
+    }));
+    this.nodes.push({ op, operands, attrs, results, loc, guard: options.guard });
+    return results;
+  }
+
+  /** A node with one result (or the first of several). */
+  node(op: OpName, operands: readonly Value[], options: NodeOptions = {}): Value {
+    return this.multi(op, operands, options)[0];
+  }
+
+  // ---- The ops that passes use most, by their own names ----
+
+  fill(value: number, shape: Shape = [], dtype: DType = 'f32', name = 'c'): Value {
+    return this.node('fill', [], { attrs: { value, shape: shapeAttr(shape), dtype }, name });
+  }
+  add = (a: Value, b: Value, name?: string): Value => this.node('add', [a, b], { name });
+  sub = (a: Value, b: Value, name?: string): Value => this.node('sub', [a, b], { name });
+  mul = (a: Value, b: Value, name?: string): Value => this.node('mul', [a, b], { name });
+  div = (a: Value, b: Value, name?: string): Value => this.node('div', [a, b], { name });
+  neg = (a: Value, name?: string): Value => this.node('neg', [a], { name });
+  sqrt = (a: Value, name?: string): Value => this.node('sqrt', [a], { name });
+  select = (c: Value, a: Value, b: Value, name?: string): Value => this.node('select', [c, a, b], { name });
+
+  cast(x: Value, dtype: DType, name?: string): Value {
+    return x.type.dtype === dtype ? x : this.node('cast', [x], { attrs: { dtype }, name });
+  }
+  reshape(x: Value, shape: Shape, name?: string): Value {
+    return shapeEquals(x.type.shape, shape)
+      ? x
+      : this.node('reshape', [x], { attrs: { shape: shapeAttr(shape) }, name });
+  }
+  transpose(x: Value, perm: readonly number[], name?: string): Value {
+    return perm.every((p, i) => p === i) ? x : this.node('transpose', [x], { attrs: { perm }, name });
+  }
+  broadcast(x: Value, shape: Shape, name?: string): Value {
+    return shapeEquals(x.type.shape, shape)
+      ? x
+      : this.node('broadcast', [x], { attrs: { shape: shapeAttr(shape) }, name });
+  }
+  sum(x: Value, axes: readonly number[], keep = false, name?: string): Value {
+    return axes.length === 0 ? x : this.node('reduce_sum', [x], { attrs: { axes, keep }, name });
+  }
+  sumAll(x: Value, name?: string): Value {
+    return this.sum(
+      x,
+      x.type.shape.map((_, i) => i),
+      false,
+      name,
+    );
+  }
+  matmul(a: Value, b: Value, ta = false, tb = false, name?: string): Value {
+    return this.node('matmul', [a, b], { attrs: { ta, tb }, name });
+  }
+  /** `x` sliced on one axis: [start, end). */
+  sliceAxis(x: Value, axis: number, start: number, end: number, name?: string): Value {
+    const shape = x.type.shape;
+    const starts = shape.map((_, i) => (i === axis ? start : 0));
+    const ends = shape.map((d, i) => (i === axis ? end : typeof d === 'number' ? d : -1));
+    return this.node('slice', [x], { attrs: { starts, ends, steps: shape.map(() => 1) }, name });
+  }
+
+  output(name: string, value: Value): void {
+    this.outputs.push({ name, value });
+  }
+  update(state: string, value: Value): void {
+    this.updates.push({ state, value });
+  }
+
+  finish(): Func {
+    const { name, inputs, reads, nodes, outputs, updates } = this;
+    return {
+      name,
+      inputs: [...inputs],
+      reads: [...reads],
+      nodes: [...nodes],
+      outputs: [...outputs],
+      updates: [...updates],
+    };
+  }
+}
+
+/** Number of dimensions known to be concrete; convenience for passes that run after the batch is bound. */
+export function dims(value: Value): readonly number[] {
+  return concrete(value.type.shape);
+}

@@ -1,0 +1,248 @@
+/**
+ * Matrix products and convolutions with their two gradients. Convolutions are NCHW; a "window" is the common
+ * description of stride, padding and dilation that pooling shares.
+ */
+import type { Attrs } from '../graph.js';
+import {
+  broadcastShapes,
+  concrete,
+  type Dim,
+  dimEquals,
+  elementCount,
+  product,
+  strides,
+  type TensorType,
+} from '../types.js';
+import { fail, flagOf, intsOf, numberOf, type OpDef } from './declare.js';
+
+export interface Window {
+  readonly kernel: readonly [number, number];
+  readonly strides: readonly [number, number];
+  /** top, left, bottom, right */
+  readonly pads: readonly [number, number, number, number];
+  readonly dilations: readonly [number, number];
+}
+
+function listOf<T extends readonly number[]>(attrs: Attrs, name: string, length: number, least: number): T {
+  const v = intsOf(attrs, name);
+  if (v.length !== length || v.some((n) => !Number.isInteger(n) || n < least))
+    fail(`${name} must be ${length} integers >= ${least}, not [${v}]`);
+  return v as unknown as T;
+}
+
+/** Reads a window from attributes; the kernel from `kernel` unless given. */
+export function windowOf(attrs: Attrs, kernel?: readonly [number, number]): Window {
+  return {
+    kernel: kernel ?? listOf(attrs, 'kernel', 2, 1),
+    strides: listOf(attrs, 'strides', 2, 1),
+    pads: listOf(attrs, 'pads', 4, 0),
+    dilations: 'dilations' in attrs ? listOf(attrs, 'dilations', 2, 1) : [1, 1],
+  };
+}
+
+/** Output height and width of a window over an h x w image. */
+export function windowOutput(w: Window, height: number, width: number): [number, number] {
+  const size = (n: number, d: 0 | 1): number => {
+    const covered = w.dilations[d] * (w.kernel[d] - 1) + 1;
+    const out = Math.floor((n + w.pads[d] + w.pads[d + 2] - covered) / w.strides[d]) + 1;
+    return out >= 1 ? out : fail(`a kernel of ${w.kernel} does not fit an image of ${height} x ${width}`);
+  };
+  return [size(height, 0), size(width, 1)];
+}
+
+function sizes(t: TensorType, what: string): [Dim, number, number, number] {
+  const [n, c, h, w] = t.shape;
+  if (t.shape.length !== 4 || typeof c !== 'number' || typeof h !== 'number' || typeof w !== 'number')
+    return fail(`${what} must be [N,C,H,W]`);
+  return [n, c, h, w];
+}
+
+/** Calls `visit` for every (output position, tap) pair that falls into the image: (oy, ox, ky, kx, iy, ix). */
+export function forEachTap(
+  w: Window,
+  image: readonly [number, number],
+  output: readonly [number, number],
+  visit: (oy: number, ox: number, ky: number, kx: number, iy: number, ix: number) => void,
+): void {
+  for (let oy = 0; oy < output[0]; oy++)
+    for (let ox = 0; ox < output[1]; ox++)
+      for (let ky = 0; ky < w.kernel[0]; ky++) {
+        const iy = oy * w.strides[0] - w.pads[0] + ky * w.dilations[0];
+        if (iy < 0 || iy >= image[0]) continue;
+        for (let kx = 0; kx < w.kernel[1]; kx++) {
+          const ix = ox * w.strides[1] - w.pads[1] + kx * w.dilations[1];
+          if (ix >= 0 && ix < image[1]) visit(oy, ox, ky, kx, iy, ix);
+        }
+      }
+}
+
+interface ConvSizes {
+  readonly n: number;
+  readonly c: number;
+  readonly image: readonly [number, number];
+  readonly o: number;
+  readonly output: readonly [number, number];
+  readonly groups: number;
+  readonly window: Window;
+}
+
+/** `visit` gets flat offsets into x, w and y for every multiply-add of the convolution. */
+function forEachProduct(s: ConvSizes, visit: (x: number, w: number, y: number) => void): void {
+  const cg = s.c / s.groups;
+  const og = s.o / s.groups;
+  const [kh, kw] = s.window.kernel;
+  for (let n = 0; n < s.n; n++)
+    for (let o = 0; o < s.o; o++) {
+      const g = Math.floor(o / og);
+      for (let c = 0; c < cg; c++) {
+        const xBase = (n * s.c + g * cg + c) * s.image[0] * s.image[1];
+        const wBase = (o * cg + c) * kh * kw;
+        const yBase = (n * s.o + o) * s.output[0] * s.output[1];
+        forEachTap(s.window, s.image, s.output, (oy, ox, ky, kx, iy, ix) =>
+          visit(xBase + iy * s.image[1] + ix, wBase + ky * kw + kx, yBase + oy * s.output[1] + ox),
+        );
+      }
+    }
+}
+
+function convSizes(x: TensorType, y: TensorType, w: TensorType, attrs: Attrs): ConvSizes {
+  const [n, c, h, wd] = concrete(x.shape);
+  const [, o, oh, ow] = concrete(y.shape);
+  const [, , kh, kw] = concrete(w.shape);
+  return {
+    n,
+    c,
+    image: [h, wd],
+    o,
+    output: [oh, ow],
+    groups: numberOf(attrs, 'groups'),
+    window: windowOf(attrs, [kh, kw]),
+  };
+}
+
+function convFlops(y: TensorType, w: TensorType): number {
+  const [, cg, kh, kw] = concrete(w.shape);
+  return 2 * elementCount(y) * cg * kh * kw;
+}
+
+export const contractionOps = {
+  /** Last two axes; leading axes broadcast. ta, tb: transpose the last two axes of a, of b. */
+  matmul: {
+    arity: [2, 2],
+    fuse: 'contraction',
+    infer: ([a, b], attrs) => {
+      if (a.shape.length < 2 || b.shape.length < 2 || a.layout !== 'dense' || b.layout !== 'dense')
+        fail('matmul needs dense operands of rank >= 2');
+      if (a.dtype !== b.dtype) fail('matmul needs operands of one type');
+      const [m, ka] = flagOf(attrs, 'ta')
+        ? [a.shape[a.shape.length - 1], a.shape[a.shape.length - 2]]
+        : a.shape.slice(-2);
+      const [kb, n] = flagOf(attrs, 'tb')
+        ? [b.shape[b.shape.length - 1], b.shape[b.shape.length - 2]]
+        : b.shape.slice(-2);
+      if (!dimEquals(ka, kb)) fail(`matmul: inner dimensions ${JSON.stringify(ka)} and ${JSON.stringify(kb)} differ`);
+      const batch =
+        broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2)) ??
+        fail('matmul: leading dimensions do not broadcast');
+      return [{ ...a, shape: [...batch, m, n] }];
+    },
+    evaluate: ([a, b], attrs, [r]) => {
+      const as = concrete(a.type.shape);
+      const bs = concrete(b.type.shape);
+      const rs = concrete(r.shape);
+      const [m, n] = rs.slice(-2);
+      const ta = flagOf(attrs, 'ta');
+      const tb = flagOf(attrs, 'tb');
+      const k = ta ? as[as.length - 2] : as[as.length - 1];
+      const batch = rs.slice(0, -2);
+      const offset = (shape: readonly number[], index: readonly number[]): number => {
+        const own = strides(shape.slice(0, -2));
+        const lead = batch.length - (shape.length - 2);
+        return (
+          own.reduce((s, st, i) => s + (shape[i] === 1 ? 0 : index[i + lead] * st), 0) *
+          shape[shape.length - 2] *
+          shape[shape.length - 1]
+        );
+      };
+      const out = new Float64Array(product(rs));
+      const total = product(batch);
+      const bStrides = strides(batch);
+      for (let t = 0; t < total; t++) {
+        const index = batch.map((d, i) => Math.floor(t / bStrides[i]) % d);
+        const ao = offset(as, index);
+        const bo = offset(bs, index);
+        for (let i = 0; i < m; i++)
+          for (let l = 0; l < k; l++) {
+            const av = a.data[ao + (ta ? l * m + i : i * k + l)];
+            if (av === 0) continue;
+            for (let j = 0; j < n; j++) out[(t * m + i) * n + j] += av * b.data[bo + (tb ? j * k + l : l * n + j)];
+          }
+      }
+      return [out];
+    },
+    flops: ([a], attrs, [r]) => 2 * elementCount(r) * concrete(a.shape)[a.shape.length - (flagOf(attrs, 'ta') ? 2 : 1)],
+  },
+  /** (x[N,C,H,W], w[O,C/groups,kh,kw]) -> [N,O,OH,OW]. */
+  conv: {
+    arity: [2, 2],
+    fuse: 'contraction',
+    infer: ([x, w], attrs) => {
+      const [n, c, h, wd] = sizes(x, 'x');
+      const [o, cg, kh, kw] = concrete(w.shape);
+      const groups = numberOf(attrs, 'groups');
+      if (w.shape.length !== 4 || cg * groups !== c || o % groups !== 0)
+        fail(`weight [${w.shape}] does not fit ${c} channels in ${groups} groups`);
+      return [{ ...x, shape: [n, o, ...windowOutput(windowOf(attrs, [kh, kw]), h, wd)] }];
+    },
+    evaluate: ([x, w], attrs, [r]) => {
+      const out = new Float64Array(elementCount(r));
+      forEachProduct(convSizes(x.type, r, w.type, attrs), (i, k, j) => {
+        out[j] += x.data[i] * w.data[k];
+      });
+      return [out];
+    },
+    flops: ([, w], _a, [r]) => convFlops(r, w),
+  },
+  /** (dy[N,O,OH,OW], w) -> dx[N,C,height,width]. */
+  conv_input_grad: {
+    arity: [2, 2],
+    fuse: 'contraction',
+    infer: ([dy, w], attrs) => [
+      {
+        ...dy,
+        shape: [
+          dy.shape[0],
+          concrete(w.shape)[1] * numberOf(attrs, 'groups'),
+          numberOf(attrs, 'height'),
+          numberOf(attrs, 'width'),
+        ],
+      },
+    ],
+    evaluate: ([dy, w], attrs, [r]) => {
+      const out = new Float64Array(elementCount(r));
+      forEachProduct(convSizes(r, dy.type, w.type, attrs), (i, k, j) => {
+        out[i] += dy.data[j] * w.data[k];
+      });
+      return [out];
+    },
+    flops: ([dy, w]) => convFlops(dy, w),
+  },
+  /** (x, dy) -> dw[O,C/groups,kh,kw]; attribute kernel = [kh, kw]. */
+  conv_weight_grad: {
+    arity: [2, 2],
+    fuse: 'contraction',
+    infer: ([x, dy], attrs) => {
+      const [, c] = sizes(x, 'x');
+      const [, o] = sizes(dy, 'dy');
+      return [{ ...x, shape: [o, c / numberOf(attrs, 'groups'), ...intsOf(attrs, 'kernel')] }];
+    },
+    evaluate: ([x, dy], attrs, [r]) => {
+      const out = new Float64Array(elementCount(r));
+      forEachProduct(convSizes(x.type, dy.type, r, attrs), (i, k, j) => {
+        out[k] += x.data[i] * dy.data[j];
+      });
+      return [out];
+    },
+    flops: ([, dy], _a, [r]) => convFlops(dy, r),
+  },
+} satisfies Record<string, OpDef>;

@@ -1,0 +1,85 @@
+/**
+ * How an op is declared: once, with its arity, type rule, reference evaluation in float64, fuse kind and cost.
+ * Everything that another room must know about an op (its gradient, its kernels) is a table there, keyed by op name.
+ */
+import type { Attrs } from '../graph.js';
+import { elementCount, storedCount, type TensorType } from '../types.js';
+
+/**
+ * `elementwise`: one output element from the operands' elements at the same (broadcast) place. `source`: from nothing.
+ * `view`: moves elements, computes nothing. `composite`: expanded into other ops before kernels are made.
+ */
+export type FuseKind = 'elementwise' | 'source' | 'view' | 'reduction' | 'contraction' | 'opaque' | 'composite';
+
+/** A tensor of the evaluator: `data` holds storedCount(type) float64 numbers, whatever the dtype. */
+export interface Tensor64 {
+  readonly type: TensorType;
+  readonly data: Float64Array;
+}
+
+export interface OpDef {
+  /** Least and most operands. */
+  readonly arity: readonly [number, number];
+  readonly fuse: FuseKind;
+  /** Result types. Throws TypeRuleError when operands or attributes do not fit. */
+  readonly infer: (operands: readonly TensorType[], attrs: Attrs) => TensorType[];
+  /** Exact (float64) results; one Float64Array per result, storedCount elements each. */
+  readonly evaluate: (operands: readonly Tensor64[], attrs: Attrs, results: readonly TensorType[]) => Float64Array[];
+  /** Floating-point operations; default: one per stored result element. */
+  readonly flops?: (operands: readonly TensorType[], attrs: Attrs, results: readonly TensorType[]) => number;
+  /** For elementwise ops: the scalar function that `evaluate` maps. */
+  readonly scalar?: (...args: number[]) => number;
+}
+
+/** Operands or attributes that an op cannot take. Importers turn it into a user error that names the node. */
+export class TypeRuleError extends Error {}
+
+export function fail(message: string): never {
+  throw new TypeRuleError(message);
+}
+
+export function opFlops(
+  def: OpDef,
+  operands: readonly TensorType[],
+  attrs: Attrs,
+  results: readonly TensorType[],
+): number {
+  if (def.flops) return def.flops(operands, attrs, results);
+  if (def.fuse === 'view' || def.fuse === 'source') return 0;
+  if (def.fuse === 'reduction') return elementCount(operands[0]);
+  return results.reduce((n, r) => n + storedCount(r), 0);
+}
+
+// ---- Reading attributes ----
+
+export function intsOf(attrs: Attrs, name: string): readonly number[] {
+  const v = attrs[name];
+  if (!Array.isArray(v)) return fail(`attribute ${name} must be a list of numbers`);
+  return v as readonly number[];
+}
+
+export function numberOf(attrs: Attrs, name: string): number {
+  const v = attrs[name];
+  if (typeof v !== 'number') return fail(`attribute ${name} must be a number`);
+  return v;
+}
+
+export function flagOf(attrs: Attrs, name: string): boolean {
+  const v = attrs[name];
+  if (typeof v !== 'boolean') return fail(`attribute ${name} must be true or false`);
+  return v;
+}
+
+export function stringOf(attrs: Attrs, name: string): string {
+  const v = attrs[name];
+  if (typeof v !== 'string') return fail(`attribute ${name} must be a string`);
+  return v;
+}
+
+/** An axis attribute in [0, rank). */
+export function axisOf(attrs: Attrs, rank: number, name = 'axis'): number {
+  const a = numberOf(attrs, name);
+  if (!Number.isInteger(a) || a < 0 || a >= rank)
+    return fail(`${name} ${a} is not an axis of a tensor of rank ${rank}`);
+  return a;
+}

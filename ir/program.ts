@@ -1,0 +1,88 @@
+/**
+ * Program IR: what a device executes. Buffers have their place in a memory; a function is a list of segments;
+ * a segment is skipped by the host while its guard is off; a step names a slot with one or more kernel variants,
+ * of which the runtime takes the first that the device can run.
+ */
+export interface Memory {
+  readonly name: string;
+  readonly bytes: number;
+}
+
+export interface Buffer {
+  /** Unique; state buffers have the name of their state entry, input buffers `function.input`. */
+  readonly name: string;
+  readonly memory: string;
+  /** Bytes from the memory's beginning; a multiple of 256. */
+  readonly offset: number;
+  readonly dtype: 'f32' | 'f16' | 'i32' | 'u8' | 'bool' | 'i64';
+  readonly layout: 'dense' | 'packed-lower';
+  readonly shape: readonly number[];
+  /** Bytes that it takes. */
+  readonly bytes: number;
+  readonly role: 'state' | 'input' | 'output' | 'constant' | 'transient';
+}
+
+export interface Requirement {
+  readonly features: readonly string[];
+  /** Smallest acceptable value of a device limit. */
+  readonly limits: Readonly<Record<string, number>>;
+}
+
+export interface Variant {
+  readonly kernel: string;
+  readonly requires: Requirement;
+  /** Modelled cost, seconds on the target's reference device. Lower first. */
+  readonly cost: number;
+}
+
+export interface Step {
+  /** Position in the function's text, for example `s12`. */
+  readonly slot: string;
+  readonly variants: readonly Variant[];
+  /** Buffers, in the order of the kernel's parameters. */
+  readonly args: readonly string[];
+}
+
+export interface Segment {
+  readonly name: string;
+  /** Absent: always runs. */
+  readonly guard?: string;
+  readonly steps: readonly Step[];
+}
+
+export interface ProgramFunction {
+  readonly name: string;
+  readonly inputs: readonly { readonly name: string; readonly buffer: string }[];
+  readonly outputs: readonly { readonly name: string; readonly buffer: string }[];
+  readonly segments: readonly Segment[];
+}
+
+export interface KernelInfo {
+  readonly name: string;
+  /** Extent of the outermost grid loop: what a device may split. */
+  readonly grid: number;
+  /** Bytes of group and register memory that one worker needs. */
+  readonly scratch: number;
+  readonly flops: number;
+  readonly bytes: number;
+  /** The graph values that it computes, and the user's source they came from. */
+  readonly computes: readonly string[];
+  readonly source: string;
+  /** Why fusion stopped here. */
+  readonly stopped: string;
+}
+
+export interface Program {
+  readonly name: string;
+  readonly target: 'wasm' | 'webgpu';
+  readonly memories: readonly Memory[];
+  readonly buffers: readonly Buffer[];
+  readonly kernels: readonly KernelInfo[];
+  readonly functions: readonly ProgramFunction[];
+  readonly plan: {
+    /** Bytes of all memories as planned. */
+    readonly peak: number;
+    /** Lower bound: largest sum of the sizes of values that are alive at one step, state included. */
+    readonly liveBound: number;
+  };
+}

@@ -1,0 +1,54 @@
+/**
+ * Rebuilds a function node by node: what passes that replace nodes have in common. Values keep their names and locations
+ * unless a rule replaces them; types are inferred again, so a changed input type flows through.
+ */
+import { Builder } from './builder.js';
+import type { Attrs, Func, Module, Node, Value } from './graph.js';
+import { passLoc } from './loc.js';
+import type { TensorType } from './types.js';
+
+export interface Rules {
+  /** New type of an input or a state read; default: as it was. */
+  readonly type?: (value: Value) => TensorType;
+  /** New attributes of a node that is kept. */
+  readonly attrs?: (node: Node) => Attrs;
+  /** Replacement results for a node, built with `b` from the already rewritten operands; undefined keeps the node. */
+  readonly replace?: (node: Node, operands: readonly Value[], b: Builder) => readonly Value[] | undefined;
+  /** False drops the node; its results must be unused. */
+  readonly keep?: (node: Node) => boolean;
+}
+
+export function rebuild(func: Func, pass: string, rules: Rules): Func {
+  const b = new Builder(func.name, passLoc(pass));
+  const map = new Map<Value, Value>();
+  const look = (v: Value): Value => {
+    const found = map.get(v);
+    if (!found) throw new Error(`${pass}: ${func.name} reads ${v.name} before it is defined`);
+    return found;
+  };
+  for (const v of func.inputs) map.set(v, b.input(v.name, rules.type?.(v) ?? v.type, v.loc));
+  for (const v of func.reads) map.set(v, b.read(v.name, rules.type?.(v) ?? v.type, v.loc));
+  for (const node of func.nodes) {
+    if (rules.keep && !rules.keep(node)) continue;
+    const operands = node.operands.map(look);
+    b.loc = passLoc(pass, node.loc);
+    const results =
+      rules.replace?.(node, operands, b) ??
+      b.multi(node.op, operands, {
+        attrs: rules.attrs?.(node) ?? node.attrs,
+        name: node.results[0].name,
+        loc: node.loc,
+        guard: node.guard,
+      });
+    node.results.forEach((r, i) => {
+      map.set(r, results[i]);
+    });
+  }
+  for (const o of func.outputs) b.output(o.name, look(o.value));
+  for (const u of func.updates) b.update(u.state, look(u.value));
+  return b.finish();
+}
+
+export function mapFunctions(module: Module, f: (func: Func) => Func): Module {
+  return { ...module, functions: module.functions.map(f) };
+}
