@@ -9,6 +9,8 @@ export interface Region {
   readonly anchor?: Node;
   /** All nodes computed here, in order, the anchor included. */
   readonly nodes: readonly Node[];
+  /** Independent loop nests that share the dispatch (horizontal fusion); absent: the nodes are one nest. */
+  readonly parts?: readonly (readonly Node[])[];
   /** Values read from memory. */
   readonly inputs: readonly Value[];
   /** Values written to memory. */

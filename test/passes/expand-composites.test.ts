@@ -6,7 +6,8 @@ import type { Func, Module } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { elementCount, tensor } from '../../ir/types.js';
 
-const wave = (n: number, seed: number): Float64Array => Float64Array.from({ length: n }, (_, i) => Math.sin(i * 1.7 + seed) * 1.3 + Math.cos(i * i + seed));
+const wave = (n: number, seed: number): Float64Array =>
+  Float64Array.from({ length: n }, (_, i) => Math.sin(i * 1.7 + seed) * 1.3 + Math.cos(i * i + seed));
 
 function moduleOf(func: Func): Module {
   return { name: 'm', level: 'train', state: [], functions: [func], weights: new Map(), parameters: [] };

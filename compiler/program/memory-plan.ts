@@ -1,0 +1,71 @@
+/**
+ * Places buffers in one memory: state first, for good; then the transients of each function in an arena that functions
+ * share, since they never run at once. A transient lives from the step that writes it to the last that reads it; two whose
+ * lives do not meet may share bytes. Largest first, each at the lowest offset that fits: near the live-set bound in practice.
+ */
+
+export const ALIGNMENT = 256;
+
+/** A value that needs bytes from step `from` to step `to` of its function, both included. */
+export interface Interval {
+  readonly name: string;
+  readonly bytes: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface ArenaPlan {
+  readonly offsets: ReadonlyMap<string, number>;
+  /** Bytes that the arena takes. */
+  readonly peak: number;
+  /** Largest sum of bytes alive at one step: no plan can take less. */
+  readonly liveBound: number;
+}
+
+export function align(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}
+
+export function planArena(intervals: readonly Interval[]): ArenaPlan {
+  const order = [...intervals].sort((a, b) => b.bytes - a.bytes || a.from - b.from || (a.name < b.name ? -1 : 1));
+  const offsets = new Map<string, number>();
+  // Kept sorted by offset, so that one sweep finds the lowest gap.
+  const placed: { offset: number; end: number; from: number; to: number }[] = [];
+  let peak = 0;
+  for (const value of order) {
+    const size = align(value.bytes);
+    let offset = 0;
+    for (const p of placed) {
+      if (p.to < value.from || p.from > value.to || p.end <= offset) continue;
+      if (p.offset >= offset + size) break;
+      offset = p.end;
+    }
+    const entry = { offset, end: offset + size, from: value.from, to: value.to };
+    let lo = 0;
+    let hi = placed.length;
+    while (lo < hi) {
+      const mid = (lo + hi) >> 1;
+      if (placed[mid].offset < offset) lo = mid + 1;
+      else hi = mid;
+    }
+    placed.splice(lo, 0, entry);
+    offsets.set(value.name, offset);
+    peak = Math.max(peak, entry.end);
+  }
+  return { offsets, peak, liveBound: liveBound(intervals) };
+}
+
+export function liveBound(intervals: readonly Interval[]): number {
+  const events = intervals.flatMap((v) => [
+    { at: v.from, bytes: v.bytes },
+    { at: v.to + 1, bytes: -v.bytes },
+  ]);
+  events.sort((a, b) => a.at - b.at || a.bytes - b.bytes);
+  let now = 0;
+  let most = 0;
+  for (const e of events) {
+    now += e.bytes;
+    most = Math.max(most, now);
+  }
+  return most;
+}

@@ -1,0 +1,110 @@
+/**
+ * Decides where each value of a function lives. State updates are written straight into the state's buffer where that
+ * cannot be observed too early; elsewhere the value is a transient and a copy at the end of the function moves it.
+ */
+import type { Func, Node, Value } from '../../ir/graph.js';
+import { shapeEquals, storedBytes } from '../../ir/types.js';
+import type { Region } from '../kernels/region.js';
+
+export interface Copy {
+  readonly from: Value;
+  readonly state: string;
+  readonly guard?: string;
+}
+
+export interface Storage {
+  /** State entry that a region's output is written to, for those that need no transient. */
+  readonly inState: ReadonlyMap<Value, string>;
+  readonly copies: readonly Copy[];
+}
+
+/** Whether `region` may overwrite `old` with its output `fresh`: each element is read before it is written, by the same iteration. */
+function inPlace(region: Region, old: Value, fresh: Value, root: (v: Value) => Value): boolean {
+  const { anchor } = region;
+  if (anchor) {
+    // The routine writes its result once, at the end, and `previous` only keeps what is there.
+    return (
+      anchor.op === 'damped_inverse' &&
+      root(anchor.operands[2]) === old &&
+      anchor.results[0] === fresh &&
+      region.nodes.length === 1
+    );
+  }
+  const parts = region.parts ?? [region.nodes];
+  const touching = parts.filter((part) => part.some((n) => n.operands.some((o) => root(o) === old)));
+  if (touching.length !== 1 || !touching[0].some((n) => n.results.includes(fresh))) return false;
+  const tainted = new Set<Value>();
+  for (const node of touching[0]) {
+    if (!node.operands.some((o) => root(o) === old || tainted.has(o))) continue;
+    if (!elementwiseSame(node, old)) return false;
+    for (const r of node.results) tainted.add(r);
+  }
+  return true;
+}
+
+const views = new Set(['reshape', 'transpose', 'broadcast', 'slice', 'concat', 'pad', 'unpack']);
+
+function elementwiseSame(node: Node, like: Value): boolean {
+  return !views.has(node.op) && node.results.length === 1 && shapeEquals(node.results[0].type.shape, like.type.shape);
+}
+
+/** Follows aliases (reshapes, refreshes) to the value that owns the bytes. */
+export function rootOf(aliasOf: ReadonlyMap<Value, Value>): (v: Value) => Value {
+  return (v) => {
+    let at = v;
+    for (let next = aliasOf.get(at); next; next = aliasOf.get(at)) at = next;
+    return at;
+  };
+}
+
+export function placeState(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Storage {
+  const root = rootOf(aliasOf);
+  const producer = new Map<Value, number>();
+  const readers = new Map<Value, { at: number; value: Value }[]>();
+  regions.forEach((region, at) => {
+    for (const v of region.outputs) producer.set(v, at);
+    for (const v of region.inputs) {
+      const list = readers.get(root(v));
+      if (list) list.push({ at, value: v });
+      else readers.set(root(v), [{ at, value: v }]);
+    }
+  });
+  const reads = new Map(func.reads.map((v) => [v.name, v]));
+  const inState = new Map<Value, string>();
+  const copies: Copy[] = [];
+  const refreshes = func.nodes.filter((n) => n.op === 'refresh');
+  const refreshed = new Set(refreshes.map((n) => n.results[0]));
+
+  /** Whether reading `v` means the state after its refresh: its aliases lead through a refresh node. */
+  const isRefreshed = (v: Value): boolean => {
+    for (let at: Value | undefined = v; at; at = aliasOf.get(at)) if (refreshed.has(at)) return true;
+    return false;
+  };
+
+  const place = (fresh: Value, state: string, guard: string | undefined): void => {
+    const old = reads.get(state);
+    const at = producer.get(fresh);
+    const fits = at !== undefined && !inState.has(fresh);
+    const observed =
+      old !== undefined &&
+      at !== undefined &&
+      (readers.get(old) ?? []).some((r) => {
+        if (r.at < at || isRefreshed(r.value)) return false;
+        return r.at > at || !inPlace(regions[at], old, fresh, root);
+      });
+    if (fits && !observed && (old === undefined || storedBytes(old.type) === storedBytes(fresh.type)))
+      inState.set(fresh, state);
+    else copies.push({ from: fresh, state, guard });
+  };
+
+  for (const node of refreshes) {
+    const stored = root(node.operands[1]);
+    if (reads.get(stored.name) !== stored) throw new Error(`refresh of ${stored.name}, which is not state`);
+    place(root(node.operands[0]), stored.name, node.guard);
+  }
+  for (const update of func.updates) {
+    const value = root(update.value);
+    if (value !== reads.get(update.state)) place(value, update.state, undefined);
+  }
+  return { inState, copies };
+}

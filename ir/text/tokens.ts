@@ -1,0 +1,219 @@
+/**
+ * The words of `.spn`. One lexer for graphs, kernels and programs, with a second mode for locations: from `#` to the end
+ * of the line, where file names and ONNX names need no quotes for their slashes.
+ *
+ * Reserved words are quoted where they are names; contextual words are ordinary names everywhere but in their own place.
+ */
+import { createToken, type IMultiModeLexerDefinition, Lexer, type TokenType } from 'chevrotain';
+
+export const Name = createToken({
+  name: 'Name',
+  label: 'a name',
+  pattern: /[A-Za-z_]\w*(?:\.\w+|:\d+)*/,
+  line_breaks: false,
+});
+export const Quoted = createToken({
+  name: 'Quoted',
+  label: 'a quoted name',
+  pattern: /"(?:[^"\\\n\r]|\\.)*"/,
+  line_breaks: false,
+});
+export const Float = createToken({
+  name: 'Float',
+  label: 'a number',
+  pattern: /\d+(?:\.\d+(?:e[+-]?\d+)?|e[+-]?\d+)/,
+  line_breaks: false,
+});
+export const Int = createToken({ name: 'Int', label: 'an integer', pattern: /\d+/, line_breaks: false });
+
+const capital = (word: string): string => word[0].toUpperCase() + word.slice(1);
+
+function reserve<W extends string>(...names: W[]): Record<W, TokenType> {
+  const entries = names.map((w) => [
+    w,
+    createToken({ name: capital(w), label: `"${w}"`, pattern: w, longer_alt: Name }),
+  ]);
+  return Object.fromEntries(entries) as Record<W, TokenType>;
+}
+
+function inContext<W extends string>(...names: W[]): Record<W, TokenType> {
+  const entries = names.map((w) => [
+    w,
+    createToken({ name: capital(w), label: `"${w}"`, pattern: w, longer_alt: Name, categories: [Name] }),
+  ]);
+  return Object.fromEntries(entries) as Record<W, TokenType>;
+}
+
+/** Words that begin or end a statement: as names they are quoted. */
+export const reserved = reserve(
+  'when',
+  'return',
+  'update',
+  'true',
+  'false',
+  'inf',
+  'nan',
+  'for',
+  'let',
+  'var',
+  'if',
+  'else',
+  'group',
+  'register',
+  'tile',
+  'mma',
+  'each',
+  'loadIf',
+);
+
+/** Words that mean something only where the grammar asks for them. */
+export const words = inContext(
+  'module',
+  'level',
+  'state',
+  'owner',
+  'lifetime',
+  'checkpoint',
+  'init',
+  'of',
+  'parameters',
+  'rule',
+  'why',
+  'reads',
+  'kernel',
+  'workgroup',
+  'flops',
+  'bytes',
+  'in',
+  'step',
+  'as',
+  'row',
+  'col',
+  'k',
+  'program',
+  'peak',
+  'liveBound',
+  'memories',
+  'buffers',
+  'kernels',
+  'grid',
+  'scratch',
+  'computes',
+  'source',
+  'stopped',
+  'function',
+  'segment',
+  'cost',
+  'requires',
+);
+
+function mark(name: string, pattern: string): TokenType {
+  return createToken({ name, label: `"${pattern}"`, pattern });
+}
+
+/** Longer marks first: the lexer takes the first that fits. */
+export const marks = {
+  range: mark('Range', '..'),
+  arrow: mark('Arrow', '->'),
+  plusAssign: mark('PlusAssign', '+='),
+  maxAssign: mark('MaxAssign', 'max='),
+  minAssign: mark('MinAssign', 'min='),
+  shl: mark('Shl', '<<'),
+  shr: mark('Shr', '>>'),
+  le: mark('Le', '<='),
+  ge: mark('Ge', '>='),
+  eq: mark('Eq', '=='),
+  assign: mark('Assign', '='),
+  less: mark('Less', '<'),
+  greater: mark('Greater', '>'),
+  plus: mark('Plus', '+'),
+  minus: mark('Minus', '-'),
+  star: mark('Star', '*'),
+  slash: mark('Slash', '/'),
+  percent: mark('Percent', '%'),
+  amp: mark('Amp', '&'),
+  bar: mark('Bar', '|'),
+  caret: mark('Caret', '^'),
+  colon: mark('Colon', ':'),
+  semicolon: mark('Semicolon', ';'),
+  comma: mark('Comma', ','),
+  at: mark('At', '@'),
+  leftParen: mark('LeftParen', '('),
+  rightParen: mark('RightParen', ')'),
+  leftBracket: mark('LeftBracket', '['),
+  rightBracket: mark('RightBracket', ']'),
+  leftBrace: mark('LeftBrace', '{'),
+  rightBrace: mark('RightBrace', '}'),
+};
+
+/** Begins a location; the end of the line ends it. */
+export const Hash = createToken({ name: 'Hash', label: '"#"', pattern: '#', push_mode: 'location' });
+export const LocName = createToken({
+  name: 'LocName',
+  label: 'a name',
+  pattern: /[\w./\-+$@]+/,
+  line_breaks: false,
+});
+const LocEnd = createToken({
+  name: 'LocEnd',
+  pattern: /\r?\n/,
+  line_breaks: true,
+  group: Lexer.SKIPPED,
+  pop_mode: true,
+});
+const LocSpace = createToken({ name: 'LocSpace', pattern: /[ \t]+/, line_breaks: false, group: Lexer.SKIPPED });
+const Space = createToken({ name: 'Space', pattern: /[ \t\r\n]+/, line_breaks: true, group: Lexer.SKIPPED });
+
+const { plusAssign, maxAssign, minAssign, ...otherMarks } = marks;
+
+export const vocabulary: IMultiModeLexerDefinition = {
+  modes: {
+    main: [
+      Space,
+      plusAssign,
+      maxAssign,
+      minAssign,
+      ...Object.values(reserved),
+      ...Object.values(words),
+      Name,
+      Quoted,
+      Float,
+      Int,
+      ...Object.values(otherMarks),
+      Hash,
+    ],
+    location: [
+      LocSpace,
+      LocEnd,
+      LocName,
+      Quoted,
+      marks.leftParen,
+      marks.rightParen,
+      marks.less,
+      marks.greater,
+      marks.colon,
+      marks.semicolon,
+    ],
+  },
+  defaultMode: 'main',
+};
+
+const plainName = new RegExp(`^(?:${(Name.PATTERN as RegExp).source})$`);
+const plainLocName = new RegExp(`^(?:${(LocName.PATTERN as RegExp).source})$`);
+
+/** Whether a name can stand in the text without quotes. */
+export function isPlainName(name: string): boolean {
+  return plainName.test(name) && !Object.hasOwn(reserved, name);
+}
+
+export function isPlainLocName(name: string): boolean {
+  return plainLocName.test(name);
+}
+
+let lexer: Lexer | undefined;
+
+/** The lexer, built when first asked for. */
+export function spnLexer(): Lexer {
+  lexer ??= new Lexer(vocabulary, { positionTracking: 'onlyOffset', ensureOptimizations: true });
+  return lexer;
+}

@@ -1,0 +1,99 @@
+/**
+ * How names, numbers, types, attributes and locations are written, for all three printers. Each is the inverse of the rule of
+ * the same name in grammar.ts.
+ */
+import type { Attr, Attrs } from '../graph.js';
+import type { Loc } from '../loc.js';
+import type { Dim, TensorType } from '../types.js';
+import { isPlainLocName, isPlainName } from './tokens.js';
+
+export function writeName(name: string): string {
+  return isPlainName(name) ? name : JSON.stringify(name);
+}
+
+/** A guard or an output: `due(conv1.weight.A)` with its argument quoted on its own where it must be. */
+export function writeLabel(label: string): string {
+  const call = /^([A-Za-z_]\w*)\((.*)\)$/s.exec(label);
+  return call && isPlainName(call[1]) ? `${call[1]}(${writeName(call[2])})` : writeName(label);
+}
+
+/** The shortest text that parses back to the same double. */
+export function writeNumber(value: number): string {
+  if (Number.isNaN(value)) return 'nan';
+  if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf';
+  return Object.is(value, -0) ? '-0' : String(value);
+}
+
+/** The shortest text that rounds to the same f32, recognisable as floating point: `0.1`, `2.0`, `1e-7`. */
+export function writeF32(value: number): string {
+  let text = writeNumber(value);
+  for (let digits = 1; digits <= 9 && Number.isFinite(value); digits++) {
+    const rounded = Number(value.toPrecision(digits));
+    if (Object.is(Math.fround(rounded), value)) {
+      text = writeNumber(rounded);
+      break;
+    }
+  }
+  return /^-?\d+$/.test(text) ? `${text}.0` : text;
+}
+
+function writeDim(d: Dim): string {
+  if (typeof d === 'number') return String(d);
+  return d.factor === 1 ? writeName(d.symbol) : `${d.factor}*${writeName(d.symbol)}`;
+}
+
+/** `f32[N,784]`, `sym[785]` (f32), `sym.bool[785]`, `f32[10]@owner(3)`. */
+export function writeType(t: TensorType): string {
+  const packed = t.layout === 'packed-lower';
+  const kind = packed ? (t.dtype === 'f32' ? 'sym' : `sym.${t.dtype}`) : t.dtype;
+  const dims = (packed ? t.shape.slice(0, -1) : t.shape).map(writeDim);
+  const owner = t.placement.kind === 'owner' ? `@owner(${t.placement.rank})` : '';
+  return `${kind}[${dims.join(',')}]${owner}`;
+}
+
+function writeAttr(value: Attr): string {
+  switch (typeof value) {
+    case 'number':
+      return writeNumber(value);
+    case 'string':
+      return writeName(value);
+    case 'boolean':
+      return String(value);
+    default:
+      return `[${(value as readonly (string | number)[]).map(writeAttr).join(', ')}]`;
+  }
+}
+
+export function writeAttrs(attrs: Attrs): string {
+  const entries = Object.entries(attrs).map(([k, v]) => `${writeName(k)}=${writeAttr(v)}`);
+  return `{${entries.join(', ')}}`;
+}
+
+const locName = (name: string): string => (isPlainLocName(name) ? name : JSON.stringify(name));
+
+export function writeLoc(loc: Loc): string {
+  switch (loc.kind) {
+    case 'onnx':
+      return `onnx:${locName(loc.node)}(${locName(loc.op)})`;
+    case 'file':
+      return `${locName(loc.file)}:${loc.line}:${loc.column}`;
+    case 'pass':
+      return `${locName(loc.pass)}<${loc.from ? writeLoc(loc.from) : ''}>`;
+  }
+}
+
+export function sameLoc(a: Loc, b: Loc): boolean {
+  return a === b || writeLoc(a) === writeLoc(b);
+}
+
+/**
+ * Lines of cells, each column as wide as its widest cell, but no wider than `limits` says: one long name must not push a
+ * whole function off the screen. The last column is never padded.
+ */
+export function columns(rows: readonly (readonly string[])[], limits: readonly number[], indent = '  '): string[] {
+  const widths = limits.map((limit, c) => Math.min(limit, Math.max(0, ...rows.map((r) => r[c].length))));
+  return rows.map((row) => {
+    const cells = row.map((cell, c) => (c < widths.length ? cell.padEnd(widths[c]) : cell));
+    return `${indent}${cells.filter((c, i) => c !== '' || i < widths.length).join(' ')}`.trimEnd();
+  });
+}
