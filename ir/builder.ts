@@ -22,6 +22,8 @@ export class Builder {
   readonly updates: StateUpdate[] = [];
   /** Location for nodes that give none: what the current pass is working for. */
   loc: Loc;
+  /** Guard of nodes that give none: set while statistics are built that are not due in every step. */
+  guard?: string;
   private readonly names = new Set<string>();
   private readonly counters = new Map<string, number>();
 
@@ -100,7 +102,7 @@ export class Builder {
       type,
       loc,
     }));
-    this.nodes.push({ op, operands, attrs, results, loc, guard: options.guard });
+    this.nodes.push({ op, operands, attrs, results, loc, guard: options.guard ?? this.guard });
     return results;
   }
 

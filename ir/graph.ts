@@ -115,7 +115,7 @@ export function findFunction(module: Module, name: string): Func {
 }
 
 /** The node that defines each value, for the values that a node defines. */
-export function definitions(func: Func): Map<Value, Node> {
+export function definitions(func: Pick<Func, 'nodes'>): Map<Value, Node> {
   const defs = new Map<Value, Node>();
   for (const node of func.nodes) for (const r of node.results) defs.set(r, node);
   return defs;

@@ -3,11 +3,19 @@
  * unless a rule replaces them; types are inferred again, so a changed input type flows through.
  */
 import { Builder } from './builder.js';
+import { reservedName } from './diagnostics/compile.js';
 import type { Attrs, Func, Module, Node, Value } from './graph.js';
 import { passLoc } from './loc.js';
-import type { TensorType } from './types.js';
+import { type TensorType, typeEquals } from './types.js';
+
+export interface NewInput {
+  readonly name: string;
+  readonly type: TensorType;
+}
 
 export interface Rules {
+  /** Inputs added behind the function's own; nodes that have one of their names get another. */
+  readonly inputs?: readonly NewInput[];
   /** New type of an input or a state read; default: as it was. */
   readonly type?: (value: Value) => TensorType;
   /** New attributes of a node that is kept. */
@@ -27,6 +35,7 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     return found;
   };
   for (const v of func.inputs) map.set(v, b.input(v.name, rules.type?.(v) ?? v.type, v.loc));
+  for (const v of rules.inputs ?? []) b.input(v.name, v.type, passLoc(pass));
   for (const v of func.reads) map.set(v, b.read(v.name, rules.type?.(v) ?? v.type, v.loc));
   for (const node of func.nodes) {
     if (rules.keep && !rules.keep(node)) continue;
@@ -51,4 +60,18 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
 
 export function mapFunctions(module: Module, f: (func: Func) => Func): Module {
   return { ...module, functions: module.functions.map(f) };
+}
+
+/**
+ * A builder that goes on where `func` ends, with inputs that the host must find under exactly these names. An input that is
+ * there already with the same type is used; what else has the name is renamed, or refused where it is the user's own name.
+ */
+export function extend(func: Func, pass: string, inputs: readonly NewInput[]): { b: Builder; given: readonly Value[] } {
+  const missing = inputs.filter((i) => !func.inputs.some((v) => v.name === i.name && typeEquals(v.type, i.type)));
+  for (const i of missing) {
+    const clash = [...func.inputs, ...func.reads].find((v) => v.name === i.name);
+    if (clash) throw reservedName(i.name, clash.loc);
+  }
+  const b = Builder.from(missing.length === 0 ? func : rebuild(func, pass, { inputs: missing }), pass);
+  return { b, given: inputs.map((i) => b.inputs.find((v) => v.name === i.name)!) };
 }

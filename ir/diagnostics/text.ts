@@ -46,3 +46,7 @@ export function repeatedName(place: Place, name: string): UserError {
     at(place),
   );
 }
+
+export function notOneKernel(file: string, count: number): UserError {
+  return new UserError(454, `${file}: holds ${count} kernels, not one`, 'Give each kernel a text of its own.', file);
+}

@@ -9,11 +9,13 @@ import {
   type Dim,
   dimEquals,
   elementCount,
+  isConcrete,
+  printType,
   product,
   strides,
   type TensorType,
 } from '../types.js';
-import { fail, flagOf, intsOf, numberOf, type OpDef } from './declare.js';
+import { fail, flagOf, intsOf, numberOf, type OpDef, real } from './declare.js';
 
 export interface Window {
   readonly kernel: readonly [number, number];
@@ -50,8 +52,8 @@ export function windowOutput(w: Window, height: number, width: number): [number,
   return [size(height, 0), size(width, 1)];
 }
 
-function sizes(t: TensorType, what: string): [Dim, number, number, number] {
-  const [n, c, h, w] = t.shape;
+export function imageSizes(t: TensorType, what: string): [Dim, number, number, number] {
+  const [n, c, h, w] = real(t, what).shape;
   if (t.shape.length !== 4 || typeof c !== 'number' || typeof h !== 'number' || typeof w !== 'number')
     return fail(`${what} must be [N,C,H,W]`);
   return [n, c, h, w];
@@ -74,6 +76,27 @@ export function forEachTap(
           if (ix >= 0 && ix < image[1]) visit(oy, ox, ky, kx, iy, ix);
         }
       }
+}
+
+/** [O, C/groups, kh, kw] of a weight, which must fit `channels` input channels. */
+function weightSizes(w: TensorType, channels: number, attrs: Attrs): readonly number[] {
+  const groups = numberOf(attrs, 'groups');
+  const [o, cg, kh, kw] = real(w, 'weight').shape;
+  if (
+    w.shape.length !== 4 ||
+    !isConcrete(w.shape) ||
+    groups < 1 ||
+    Number(cg) * groups !== channels ||
+    Number(o) % groups !== 0
+  )
+    return fail(`weight ${printType(w)} does not fit ${channels} channels in ${groups} groups`);
+  return [o, cg, kh, kw] as readonly number[];
+}
+
+/** Fails unless a convolution of the image has this output. */
+function gradientFits(w: Window, image: readonly [number, number], output: readonly [number, number]): void {
+  const [oh, ow] = windowOutput(w, ...image);
+  if (oh !== output[0] || ow !== output[1]) fail(`the output of an image of ${image} is ${[oh, ow]}, not ${output}`);
 }
 
 interface ConvSizes {
@@ -125,14 +148,16 @@ function convFlops(y: TensorType, w: TensorType): number {
   return 2 * elementCount(y) * cg * kh * kw;
 }
 
+const convAttrs = { strides: 'ints', pads: 'ints', dilations: 'ints', groups: 'int' } as const;
+
 export const contractionOps = {
   /** Last two axes; leading axes broadcast. ta, tb: transpose the last two axes of a, of b. */
   matmul: {
     arity: [2, 2],
     fuse: 'contraction',
+    attrs: { ta: 'flag', tb: 'flag' },
     infer: ([a, b], attrs) => {
-      if (a.shape.length < 2 || b.shape.length < 2 || a.layout !== 'dense' || b.layout !== 'dense')
-        fail('matmul needs dense operands of rank >= 2');
+      if (real(a, 'a').shape.length < 2 || real(b, 'b').shape.length < 2) fail('matmul needs operands of rank >= 2');
       if (a.dtype !== b.dtype) fail('matmul needs operands of one type');
       const [m, ka] = flagOf(attrs, 'ta')
         ? [a.shape[a.shape.length - 1], a.shape[a.shape.length - 2]]
@@ -174,7 +199,6 @@ export const contractionOps = {
         for (let i = 0; i < m; i++)
           for (let l = 0; l < k; l++) {
             const av = a.data[ao + (ta ? l * m + i : i * k + l)];
-            if (av === 0) continue;
             for (let j = 0; j < n; j++) out[(t * m + i) * n + j] += av * b.data[bo + (tb ? j * k + l : l * n + j)];
           }
       }
@@ -186,12 +210,11 @@ export const contractionOps = {
   conv: {
     arity: [2, 2],
     fuse: 'contraction',
+    attrs: convAttrs,
     infer: ([x, w], attrs) => {
-      const [n, c, h, wd] = sizes(x, 'x');
-      const [o, cg, kh, kw] = concrete(w.shape);
-      const groups = numberOf(attrs, 'groups');
-      if (w.shape.length !== 4 || cg * groups !== c || o % groups !== 0)
-        fail(`weight [${w.shape}] does not fit ${c} channels in ${groups} groups`);
+      const [n, c, h, wd] = imageSizes(x, 'x');
+      const [o, , kh, kw] = weightSizes(w, c, attrs);
+      if (w.dtype !== x.dtype) fail('x and weight must have one type');
       return [{ ...x, shape: [n, o, ...windowOutput(windowOf(attrs, [kh, kw]), h, wd)] }];
     },
     evaluate: ([x, w], attrs, [r]) => {
@@ -207,17 +230,16 @@ export const contractionOps = {
   conv_input_grad: {
     arity: [2, 2],
     fuse: 'contraction',
-    infer: ([dy, w], attrs) => [
-      {
-        ...dy,
-        shape: [
-          dy.shape[0],
-          concrete(w.shape)[1] * numberOf(attrs, 'groups'),
-          numberOf(attrs, 'height'),
-          numberOf(attrs, 'width'),
-        ],
-      },
-    ],
+    attrs: { ...convAttrs, height: 'int', width: 'int' },
+    infer: ([dy, w], attrs) => {
+      const [n, o, oh, ow] = imageSizes(dy, 'dy');
+      const c = Number(w.shape[1]) * numberOf(attrs, 'groups');
+      const [wo, , kh, kw] = weightSizes(w, c, attrs);
+      const image = [numberOf(attrs, 'height'), numberOf(attrs, 'width')] as const;
+      gradientFits(windowOf(attrs, [kh, kw]), image, [oh, ow]);
+      if (o !== wo || w.dtype !== dy.dtype) fail(`dy ${printType(dy)} does not fit weight ${printType(w)}`);
+      return [{ ...dy, shape: [n, c, ...image] }];
+    },
     evaluate: ([dy, w], attrs, [r]) => {
       const out = new Float64Array(elementCount(r));
       forEachProduct(convSizes(r, dy.type, w.type, attrs), (i, k, j) => {
@@ -231,10 +253,16 @@ export const contractionOps = {
   conv_weight_grad: {
     arity: [2, 2],
     fuse: 'contraction',
+    attrs: { ...convAttrs, kernel: 'ints' },
     infer: ([x, dy], attrs) => {
-      const [, c] = sizes(x, 'x');
-      const [, o] = sizes(dy, 'dy');
-      return [{ ...x, shape: [o, c / numberOf(attrs, 'groups'), ...intsOf(attrs, 'kernel')] }];
+      const [n, c, h, wd] = imageSizes(x, 'x');
+      const [m, o, oh, ow] = imageSizes(dy, 'dy');
+      if (!dimEquals(n, m) || x.dtype !== dy.dtype) fail(`dy ${printType(dy)} does not fit x ${printType(x)}`);
+      const window = windowOf(attrs);
+      gradientFits(window, [h, wd], [oh, ow]);
+      const w = { ...x, shape: [o, c / numberOf(attrs, 'groups'), ...window.kernel] };
+      weightSizes(w, c, attrs);
+      return [w];
     },
     evaluate: ([x, dy], attrs, [r]) => {
       const out = new Float64Array(elementCount(r));

@@ -12,8 +12,8 @@ import {
   tensor,
   typeEquals,
 } from '../types.js';
-import { forEachTap, windowOf, windowOutput } from './contractions.js';
-import { axisOf, fail, flagOf, numberOf, type OpDef, type Tensor64 } from './declare.js';
+import { forEachTap, imageSizes, windowOf, windowOutput } from './contractions.js';
+import { axisOf, fail, flagOf, numberOf, type OpDef, real, shaped, type Tensor64 } from './declare.js';
 
 /** Offset of (i, j), j <= i, in a packed lower triangle. */
 export function packedIndex(i: number, j: number): number {
@@ -29,6 +29,13 @@ function addOuter(out: Float64Array, at: number, v: Float64Array, scale: number)
 }
 
 const weightOf = (weight: Tensor64 | undefined, n: number): number => (weight ? weight.data[n] : 1);
+
+/** Checks what both second moments take besides x: a scalar scale, and one weight for each example. */
+function scaled(x: TensorType, scale: TensorType, weight: TensorType | undefined): void {
+  real(x, 'x');
+  shaped(real(scale, 'scale'), [], 'scale');
+  if (weight) shaped(real(weight, 'weight'), x.shape.slice(0, 1), 'weight');
+}
 
 function symmetricBatch(t: TensorType): { n: number; batch: readonly number[]; count: number } {
   if (t.layout !== 'packed-lower') fail('operand must be symmetric');
@@ -78,9 +85,14 @@ export const curvatureOps = {
   second_moment: {
     arity: [2, 3],
     fuse: 'contraction',
-    infer: ([x], attrs) => {
-      const d = x.shape[axisOf(attrs, x.shape.length)];
+    attrs: { axis: 'int', ones: 'flag' },
+    infer: ([x, scale, weight], attrs) => {
+      scaled(x, scale, weight);
+      const axis = axisOf(attrs, x.shape.length);
+      const d = x.shape[axis];
       if (typeof d !== 'number') return fail('the feature axis must have a known size');
+      // With axis 0 as the features there is no example axis.
+      if (axis === 0 && weight) return fail('weights need an example axis before the features');
       return [symmetric(d + (flagOf(attrs, 'ones') ? 1 : 0))];
     },
     evaluate: ([x, scale, weight], attrs, [r]) => {
@@ -94,9 +106,8 @@ export const curvatureOps = {
       for (let o = 0; o < rows; o++) {
         const base = Math.floor(o / inner) * shape[axis] * inner + (o % inner);
         for (let k = 0; k < shape[axis]; k++) v[k] = x.data[base + k * inner];
-        // With axis 0 as the features there is no example axis, and no weight.
         const n = Math.floor(base / product(shape.slice(1)));
-        addOuter(out, 0, v, scale.data[0] * weightOf(axis === 0 ? undefined : weight, n));
+        addOuter(out, 0, v, scale.data[0] * weightOf(weight, n));
       }
       return [out];
     },
@@ -109,11 +120,14 @@ export const curvatureOps = {
   patch_second_moment: {
     arity: [2, 3],
     fuse: 'contraction',
-    infer: ([x], attrs) => {
-      const [, c, h, w] = concrete([1, ...x.shape.slice(1)]);
+    attrs: { kernel: 'ints', strides: 'ints', pads: 'ints', dilations: 'ints', groups: 'int', ones: 'flag' },
+    infer: ([x, scale, weight], attrs) => {
+      scaled(x, scale, weight);
+      const [, c, h, w] = imageSizes(x, 'x');
       const window = windowOf(attrs);
       windowOutput(window, h, w);
       const groups = numberOf(attrs, 'groups');
+      if (groups < 1 || c % groups !== 0) fail(`${c} channels do not make ${groups} groups`);
       const d = (c / groups) * window.kernel[0] * window.kernel[1] + (flagOf(attrs, 'ones') ? 1 : 0);
       return [symmetric(d, groups > 1 ? [groups] : [])];
     },
@@ -173,10 +187,11 @@ export const curvatureOps = {
   damped_inverse: {
     arity: [3, 3],
     fuse: 'opaque',
+    attrs: { retries: 'int' },
     infer: ([x, shift, previous]) => {
       const { batch } = symmetricBatch(x);
       if (!typeEquals(x, previous)) fail('previous must have the type of the matrix');
-      if (shift.shape.length !== batch.length) fail('one shift for each matrix');
+      shaped(real(shift, 'shift'), batch, 'shift');
       return [x, tensor('f32', batch)];
     },
     evaluate: ([x, shift, previous], attrs) => {
@@ -190,9 +205,13 @@ export const curvatureOps = {
           const a = new Float64Array(n * n);
           for (let i = 0; i < n; i++)
             for (let j = 0; j <= i; j++) a[i * n + j] = x.data[b * size + packedIndex(i, j)] + (i === j ? s : 0);
+          const inverse = new Float64Array(size);
           if (cholesky(a, n)) {
-            inverseFromCholesky(a, n, out, b * size);
-            break;
+            inverseFromCholesky(a, n, inverse, 0);
+            if (inverse.every(Number.isFinite)) {
+              out.set(inverse, b * size);
+              break;
+            }
           }
           failures[b]++;
         }
@@ -208,7 +227,10 @@ export const curvatureOps = {
   unpack: {
     arity: [1, 1],
     fuse: 'view',
-    infer: ([x]) => [{ ...x, layout: 'dense' }],
+    infer: ([x]) => {
+      symmetricBatch(x);
+      return [{ ...x, layout: 'dense' }];
+    },
     evaluate: ([x]) => {
       const { n, count } = symmetricBatch(x.type);
       const out = new Float64Array(count * n * n);

@@ -2,8 +2,17 @@
  * How an op is declared: once, with its arity, type rule, reference evaluation in float64, fuse kind and cost.
  * Everything that another room must know about an op (its gradient, its kernels) is a table there, keyed by op name.
  */
-import type { Attrs } from '../graph.js';
-import { elementCount, storedCount, type TensorType } from '../types.js';
+import type { Attr, Attrs } from '../graph.js';
+import {
+  dtypes,
+  elementCount,
+  printShape,
+  printType,
+  type Shape,
+  shapeEquals,
+  storedCount,
+  type TensorType,
+} from '../types.js';
 
 /**
  * `elementwise`: one output element from the operands' elements at the same (broadcast) place. `source`: from nothing.
@@ -17,10 +26,15 @@ export interface Tensor64 {
   readonly data: Float64Array;
 }
 
+/** What an attribute holds; `?`: it may be absent. A shape is numbers, or strings where a dimension is symbolic. */
+export type AttrKind = 'int' | 'number' | 'flag' | 'dtype' | 'layout' | 'ints' | 'shape';
+
 export interface OpDef {
   /** Least and most operands. */
   readonly arity: readonly [number, number];
   readonly fuse: FuseKind;
+  /** All attributes of the op; none by default. */
+  readonly attrs?: Readonly<Record<string, AttrKind | `${AttrKind}?`>>;
   /** Result types. Throws TypeRuleError when operands or attributes do not fit. */
   readonly infer: (operands: readonly TensorType[], attrs: Attrs) => TensorType[];
   /** Exact (float64) results; one Float64Array per result, storedCount elements each. */
@@ -52,6 +66,32 @@ export function opFlops(
 
 // ---- Reading attributes ----
 
+const isNumber = (v: unknown): v is number => typeof v === 'number';
+
+const kinds: Readonly<Record<AttrKind, (v: Attr) => boolean>> = {
+  int: Number.isInteger,
+  number: isNumber,
+  flag: (v) => typeof v === 'boolean',
+  dtype: (v) => (dtypes as readonly Attr[]).includes(v),
+  layout: (v) => v === 'dense' || v === 'packed-lower',
+  ints: (v) => Array.isArray(v) && v.every(Number.isInteger),
+  shape: (v) => Array.isArray(v) && v.every((d) => (isNumber(d) ? Number.isInteger(d) && d >= 0 : /^\d*\*?./.test(d))),
+};
+
+/** Throws TypeRuleError unless the node has all attributes of its op, of the right kind, and no others. */
+export function checkAttrs(def: OpDef, attrs: Attrs): void {
+  const declared = def.attrs ?? {};
+  for (const name of Object.keys(declared)) {
+    const value = attrs[name];
+    const optional = declared[name].endsWith('?');
+    const kind = (optional ? declared[name].slice(0, -1) : declared[name]) as AttrKind;
+    if (value === undefined) {
+      if (!optional) fail(`attribute ${name} is missing`);
+    } else if (!kinds[kind](value)) fail(`attribute ${name} = ${JSON.stringify(value)} is not of kind ${kind}`);
+  }
+  for (const name of Object.keys(attrs)) if (!Object.hasOwn(declared, name)) fail(`has no attribute ${name}`);
+}
+
 export function intsOf(attrs: Attrs, name: string): readonly number[] {
   const v = attrs[name];
   if (!Array.isArray(v)) return fail(`attribute ${name} must be a list of numbers`);
@@ -74,6 +114,23 @@ export function stringOf(attrs: Attrs, name: string): string {
   const v = attrs[name];
   if (typeof v !== 'string') return fail(`attribute ${name} must be a string`);
   return v;
+}
+
+/** The operand, which must be dense. */
+export function dense(t: TensorType, what = 'operand'): TensorType {
+  return t.layout === 'dense' ? t : fail(`${what} must be dense, not ${printType(t)}`);
+}
+
+/** The operand, which must be dense floating point. */
+export function real(t: TensorType, what = 'operand'): TensorType {
+  if (t.dtype !== 'f32' && t.dtype !== 'f16') fail(`${what} must be floating point, not ${printType(t)}`);
+  return dense(t, what);
+}
+
+/** Fails unless `t` has exactly this shape. */
+export function shaped(t: TensorType, shape: Shape, what: string): TensorType {
+  if (!shapeEquals(t.shape, shape)) fail(`${what} must have shape ${printShape(shape)}, not ${printType(t)}`);
+  return t;
 }
 
 /** An axis attribute in [0, rank). */

@@ -2,7 +2,16 @@
  * Elementwise ops: operands broadcast as in NumPy; the scalar function is the whole meaning.
  */
 import type { Attrs } from '../graph.js';
-import { broadcastShapes, concrete, type DType, printType, product, strides, type TensorType } from '../types.js';
+import {
+  broadcastShapes,
+  concrete,
+  type DType,
+  printType,
+  product,
+  shapeEquals,
+  strides,
+  type TensorType,
+} from '../types.js';
 import { fail, type OpDef, stringOf, type Tensor64 } from './declare.js';
 
 /** Shape that all operands broadcast to. Symmetric (packed) operands combine only with the same type or with scalars. */
@@ -11,10 +20,7 @@ function joined(operands: readonly TensorType[], dtype: DType): TensorType {
   if (packed) {
     for (const t of operands) {
       const scalar = t.layout === 'dense' && t.shape.length === 0;
-      if (
-        !scalar &&
-        (t.layout !== 'packed-lower' || broadcastShapes(t.shape, packed.shape)?.length !== packed.shape.length)
-      )
+      if (!scalar && (t.layout !== 'packed-lower' || !shapeEquals(t.shape, packed.shape)))
         fail(`a symmetric operand combines with its own type or a scalar, not ${printType(t)}`);
     }
     return { ...packed, dtype };
@@ -154,6 +160,7 @@ export const elementwiseOps = {
   cast: {
     arity: [1, 1],
     fuse: 'elementwise',
+    attrs: { dtype: 'dtype' },
     infer: (operands, attrs) => [{ ...operands[0], dtype: stringOf(attrs, 'dtype') as DType }],
     evaluate: (operands, attrs) => {
       const to = stringOf(attrs, 'dtype');
@@ -167,7 +174,13 @@ export const elementwiseOps = {
   add: op(2, (a, b) => a + b, numeric),
   sub: op(2, (a, b) => a - b, numeric),
   mul: op(2, (a, b) => a * b, numeric),
-  div: op(2, (a, b) => a / b, numeric),
+  /** Integers: truncated towards zero, as ONNX Div. */
+  div: {
+    ...op(2, (a, b) => a / b, numeric),
+    evaluate: (operands, _attrs, [r]) => [
+      mapBroadcast(operands, r, r.dtype === 'f32' || r.dtype === 'f16' ? (a, b) => a / b : (a, b) => Math.trunc(a / b)),
+    ],
+  },
   pow: op(2, (a, b) => a ** b, float),
   max: op(2, Math.max, numeric),
   min: op(2, Math.min, numeric),

@@ -4,7 +4,7 @@
  */
 import type { Attrs } from '../graph.js';
 import { concrete, product, type TensorType, tensor } from '../types.js';
-import { axisOf, fail, numberOf, type OpDef, type Tensor64 } from './declare.js';
+import { axisOf, fail, numberOf, type OpDef, real, shaped, type Tensor64 } from './declare.js';
 
 function alongAxis(
   x: Tensor64,
@@ -36,11 +36,11 @@ function logSumExp(at: (k: number) => number, size: number): number {
   return m + Math.log(s);
 }
 
-function channels(x: TensorType, perChannel: readonly TensorType[]): void {
-  const c = x.shape[1];
+function channels(x: TensorType, perChannel: readonly TensorType[], valid?: TensorType): void {
+  const c = real(x, 'x').shape[1];
   if (x.shape.length < 2 || typeof c !== 'number') fail('batch normalisation needs [N, C, ...]');
-  for (const t of perChannel)
-    if (t.shape.length !== 1 || t.shape[0] !== c) fail(`per-channel operand has shape [${t.shape}], not [${c}]`);
+  for (const t of perChannel) shaped(real(t, 'per-channel operand'), [c], 'per-channel operand');
+  if (valid) shaped(real(valid, 'valid'), x.shape.slice(0, 1), 'valid');
 }
 
 /** Visits (flat offset, example, channel) of an [N, C, ...] tensor. */
@@ -60,8 +60,9 @@ function forEachChannel(
 const softmaxLike = (write: (v: number, lse: number) => number): OpDef => ({
   arity: [1, 1],
   fuse: 'composite',
+  attrs: { axis: 'int' },
   infer: ([x], attrs) => {
-    axisOf(attrs, x.shape.length);
+    axisOf(attrs, real(x).shape.length);
     return [x];
   },
   evaluate: ([x], attrs) => [
@@ -82,8 +83,9 @@ export const normalizationOps = {
   batch_norm: {
     arity: [4, 4],
     fuse: 'composite',
-    infer: ([x, gamma, beta]) => {
-      channels(x, [gamma, beta]);
+    attrs: { epsilon: 'number' },
+    infer: ([x, gamma, beta, valid]) => {
+      channels(x, [gamma, beta], valid);
       return [x, gamma, gamma];
     },
     evaluate: ([x, gamma, beta, valid], attrs: Attrs) => {
@@ -113,8 +115,10 @@ export const normalizationOps = {
   batch_norm_grad: {
     arity: [6, 6],
     fuse: 'composite',
-    infer: ([x, dy, gamma, mean, variance]) => {
-      channels(x, [gamma, mean, variance]);
+    attrs: { epsilon: 'number' },
+    infer: ([x, dy, gamma, mean, variance, valid]) => {
+      channels(x, [gamma, mean, variance], valid);
+      shaped(real(dy, 'dy'), x.shape, 'dy');
       const rows = tensor(dy.dtype, x.shape.slice(0, 2));
       return [x, rows, rows];
     },
@@ -145,6 +149,7 @@ export const normalizationOps = {
   batch_norm_inference: {
     arity: [5, 5],
     fuse: 'composite',
+    attrs: { epsilon: 'number' },
     infer: ([x, ...perChannel]) => {
       channels(x, perChannel);
       return [x];

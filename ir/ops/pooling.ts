@@ -3,12 +3,21 @@
  */
 import type { Attrs } from '../graph.js';
 import { concrete, elementCount, type TensorType } from '../types.js';
-import { forEachTap, windowOf } from './contractions.js';
-import { flagOf, numberOf, type OpDef, type Tensor64 } from './declare.js';
+import { forEachTap, imageSizes, windowOf } from './contractions.js';
+import { fail, flagOf, numberOf, type OpDef, real, shaped, type Tensor64 } from './declare.js';
 
-function pooled(x: TensorType, attrs: Attrs): TensorType[] {
-  windowOf(attrs);
-  return [{ ...x, shape: [x.shape[0], x.shape[1], numberOf(attrs, 'height'), numberOf(attrs, 'width')] }];
+/** x pooled to the stated size: at most so many windows as begin, of which the last may end beyond the padding (ceil mode). */
+function pooled(x: TensorType, attrs: Attrs): TensorType {
+  const [n, c, ...image] = imageSizes(x, 'x');
+  const { kernel, strides, pads, dilations } = windowOf(attrs);
+  const size = [numberOf(attrs, 'height'), numberOf(attrs, 'width')];
+  size.forEach((windows, d) => {
+    const covered = dilations[d] * (kernel[d] - 1) + 1;
+    const fit = (image[d] + pads[d] + pads[d + 2] - covered) / strides[d] + 1;
+    if (windows < 1 || windows > Math.ceil(fit))
+      fail(`${windows} windows over ${image[d]} elements, of which ${fit} fit`);
+  });
+  return { ...x, shape: [n, c, ...size] };
 }
 
 function planes(x: TensorType): { count: number; image: [number, number] } {
@@ -57,11 +66,14 @@ const windowFlops: OpDef['flops'] = (operands, attrs, results) => {
   return kh * kw * Math.min(elementCount(results[0]), ...operands.map(elementCount));
 };
 
+const poolAttrs = { kernel: 'ints', strides: 'ints', pads: 'ints', height: 'int', width: 'int' } as const;
+
 export const poolingOps = {
   max_pool: {
     arity: [1, 1],
     fuse: 'opaque',
-    infer: ([x], attrs) => pooled(x, attrs),
+    attrs: { ...poolAttrs, dilations: 'ints' },
+    infer: ([x], attrs) => [pooled(x, attrs)],
     evaluate: ([x], attrs) => [maxima(x, attrs).best],
     flops: windowFlops,
   },
@@ -69,7 +81,11 @@ export const poolingOps = {
   max_pool_grad: {
     arity: [2, 2],
     fuse: 'opaque',
-    infer: ([x]) => [x],
+    attrs: { ...poolAttrs, dilations: 'ints' },
+    infer: ([x, dy], attrs) => {
+      shaped(real(dy, 'dy'), pooled(x, attrs).shape, 'dy');
+      return [x];
+    },
     evaluate: ([x, dy], attrs) => {
       const out = new Float64Array(x.data.length);
       maxima(x, attrs).at.forEach((i, o) => {
@@ -82,7 +98,8 @@ export const poolingOps = {
   avg_pool: {
     arity: [1, 1],
     fuse: 'opaque',
-    infer: ([x], attrs) => pooled(x, attrs),
+    attrs: { ...poolAttrs, count_include_pad: 'flag' },
+    infer: ([x], attrs) => [pooled(x, attrs)],
     evaluate: ([x], attrs, [r]) => {
       const { count, image } = planes(x.type);
       const output: [number, number] = [numberOf(attrs, 'height'), numberOf(attrs, 'width')];
@@ -101,9 +118,13 @@ export const poolingOps = {
   avg_pool_grad: {
     arity: [1, 1],
     fuse: 'opaque',
-    infer: ([dy], attrs) => [
-      { ...dy, shape: [dy.shape[0], dy.shape[1], numberOf(attrs, 'input_height'), numberOf(attrs, 'input_width')] },
-    ],
+    attrs: { ...poolAttrs, count_include_pad: 'flag', input_height: 'int', input_width: 'int' },
+    infer: ([dy], attrs) => {
+      const [n, c] = imageSizes(dy, 'dy');
+      const x = { ...dy, shape: [n, c, numberOf(attrs, 'input_height'), numberOf(attrs, 'input_width')] };
+      shaped(dy, pooled(x, attrs).shape, 'dy');
+      return [x];
+    },
     evaluate: ([dy], attrs, [r]) => {
       const { count, image } = planes(r);
       const output: [number, number] = [numberOf(attrs, 'height'), numberOf(attrs, 'width')];

@@ -3,13 +3,13 @@
  */
 import type { Attrs } from '../graph.js';
 import { rowKey, uniform } from '../random.js';
-import { concrete, type Dim, product, strides, type TensorType, tensor } from '../types.js';
-import { axisOf, fail, flagOf, intsOf, numberOf, type OpDef, type Tensor64 } from './declare.js';
+import { concrete, type Dim, printType, product, shapeEquals, strides, type TensorType, tensor } from '../types.js';
+import { axisOf, dense, fail, flagOf, intsOf, numberOf, type OpDef, type Tensor64 } from './declare.js';
 import { forEachIndex, shapeOf } from './views.js';
 
 function reducedShape(x: TensorType, attrs: Attrs): readonly Dim[] {
   const axes = intsOf(attrs, 'axes');
-  if (x.layout !== 'dense') fail('reductions need a dense operand');
+  if (dense(x).dtype === 'bool') fail('reductions need numbers, not bool');
   if (axes.some((a) => a < 0 || a >= x.shape.length) || new Set(axes).size !== axes.length)
     fail(`axes ${axes} of a tensor of rank ${x.shape.length}`);
   return flagOf(attrs, 'keep')
@@ -34,12 +34,14 @@ export const reductionOps = {
   reduce_sum: {
     arity: [1, 1],
     fuse: 'reduction',
+    attrs: { axes: 'ints', keep: 'flag' },
     infer: ([x], attrs) => [{ ...x, shape: reducedShape(x, attrs) }],
     evaluate: ([x], attrs) => [reduce(x, attrs, 0, (a, b) => a + b)],
   },
   reduce_max: {
     arity: [1, 1],
     fuse: 'reduction',
+    attrs: { axes: 'ints', keep: 'flag' },
     infer: ([x], attrs) => [{ ...x, shape: reducedShape(x, attrs) }],
     evaluate: ([x], attrs) => [reduce(x, attrs, Number.NEGATIVE_INFINITY, Math.max)],
   },
@@ -47,8 +49,9 @@ export const reductionOps = {
   argmax: {
     arity: [1, 1],
     fuse: 'reduction',
+    attrs: { axis: 'int' },
     infer: ([x], attrs) => {
-      const axis = axisOf(attrs, x.shape.length);
+      const axis = axisOf(attrs, dense(x).shape.length);
       return [
         tensor(
           'i32',
@@ -72,8 +75,9 @@ export const reductionOps = {
   gather: {
     arity: [2, 2],
     fuse: 'opaque',
+    attrs: { axis: 'int' },
     infer: ([x, indices], attrs) => {
-      const axis = axisOf(attrs, x.shape.length);
+      const axis = axisOf(attrs, dense(x).shape.length);
       if (indices.dtype !== 'i32') fail('indices must be i32');
       return [{ ...x, shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)] }];
     },
@@ -95,8 +99,14 @@ export const reductionOps = {
   scatter_add: {
     arity: [2, 2],
     fuse: 'opaque',
+    attrs: { axis: 'int', size: 'int' },
     infer: ([indices, updates], attrs) => {
       const axis = numberOf(attrs, 'axis');
+      const many = indices.shape.length;
+      if (indices.dtype !== 'i32') fail('indices must be i32');
+      if (numberOf(attrs, 'size') < 1) fail('size must be at least 1');
+      if (axis < 0 || !shapeEquals(dense(updates).shape.slice(axis, axis + many), indices.shape))
+        fail(`updates ${printType(updates)} have no axes ${printType(indices)} at ${axis}`);
       return [
         {
           ...updates,
@@ -125,8 +135,9 @@ export const reductionOps = {
   random_uniform: {
     arity: [1, 1],
     fuse: 'elementwise',
+    attrs: { shape: 'shape', key: 'int' },
     infer: ([rng], attrs) => {
-      if (rng.dtype !== 'i32') fail('rng must be i32[3]');
+      if (rng.dtype !== 'i32' || !shapeEquals(rng.shape, [3])) fail('rng must be i32[3]');
       return [tensor('f32', shapeOf(attrs))];
     },
     evaluate: ([rng], attrs, [r]) => {

@@ -17,7 +17,7 @@ import {
   type TensorType,
   tensor,
 } from '../types.js';
-import { axisOf, fail, intsOf, numberOf, type OpDef, stringOf, type Tensor64 } from './declare.js';
+import { axisOf, dense, fail, intsOf, numberOf, type OpDef, stringOf, type Tensor64 } from './declare.js';
 
 /** Shapes in attributes are numbers; a symbolic dimension is written as the string `N` or `2*N`. */
 export function shapeAttr(shape: Shape): readonly number[] | readonly string[] {
@@ -77,9 +77,10 @@ export const viewOps = {
   reshape: {
     arity: [1, 1],
     fuse: 'view',
+    attrs: { shape: 'shape' },
     infer: ([x], attrs) => {
       const shape = shapeOf(attrs);
-      const from = symbolicCount(x.shape);
+      const from = symbolicCount(dense(x).shape);
       const to = symbolicCount(shape);
       if (from === undefined || to === undefined || !dimEquals(from, to))
         fail(`cannot reshape ${JSON.stringify(x.shape)} to ${JSON.stringify(shape)}`);
@@ -91,9 +92,10 @@ export const viewOps = {
   transpose: {
     arity: [1, 1],
     fuse: 'view',
+    attrs: { perm: 'ints' },
     infer: ([x], attrs) => {
       const perm = intsOf(attrs, 'perm');
-      if (perm.length !== x.shape.length || [...perm].sort((a, b) => a - b).some((p, i) => p !== i))
+      if (perm.length !== dense(x).shape.length || [...perm].sort((a, b) => a - b).some((p, i) => p !== i))
         fail(`perm ${perm} is no permutation of ${x.shape.length} axes`);
       return [{ ...x, shape: perm.map((p) => x.shape[p]) }];
     },
@@ -113,9 +115,10 @@ export const viewOps = {
   broadcast: {
     arity: [1, 1],
     fuse: 'view',
+    attrs: { shape: 'shape' },
     infer: ([x], attrs) => {
       const shape = shapeOf(attrs);
-      const joined = broadcastShapes(x.shape, shape);
+      const joined = broadcastShapes(dense(x).shape, shape);
       if (!joined || !shapeEquals(joined, shape))
         fail(`${JSON.stringify(x.shape)} does not broadcast to ${JSON.stringify(shape)}`);
       return [{ ...x, shape }];
@@ -130,9 +133,11 @@ export const viewOps = {
   slice: {
     arity: [1, 1],
     fuse: 'view',
+    attrs: { starts: 'ints', ends: 'ints', steps: 'ints' },
     infer: ([x], attrs) => {
       const [starts, ends, steps] = ['starts', 'ends', 'steps'].map((n) => intsOf(attrs, n));
-      if (starts.length !== x.shape.length) fail('slice needs one start, end and step for each axis');
+      if ([starts, ends, steps].some((l) => l.length !== dense(x).shape.length))
+        fail('slice needs one start, end and step for each axis');
       return [
         {
           ...x,
@@ -156,12 +161,17 @@ export const viewOps = {
   concat: {
     arity: [1, 1 << 16],
     fuse: 'view',
+    attrs: { axis: 'int' },
     infer: (operands, attrs) => {
-      const axis = axisOf(attrs, operands[0].shape.length);
+      const axis = axisOf(attrs, dense(operands[0]).shape.length);
       let size = 0;
       for (const t of operands) {
         const d = t.shape[axis];
-        if (t.dtype !== operands[0].dtype || t.shape.length !== operands[0].shape.length || typeof d !== 'number')
+        if (
+          dense(t).dtype !== operands[0].dtype ||
+          t.shape.length !== operands[0].shape.length ||
+          typeof d !== 'number'
+        )
           return fail('concat needs operands of one type and rank');
         if (t.shape.some((v, i) => i !== axis && !dimEquals(v, operands[0].shape[i])))
           fail('concat needs equal dimensions but for the axis');
@@ -188,10 +198,15 @@ export const viewOps = {
   pad: {
     arity: [1, 1],
     fuse: 'view',
+    attrs: { low: 'ints', high: 'ints', value: 'number' },
     infer: ([x], attrs) => {
       const low = intsOf(attrs, 'low');
       const high = intsOf(attrs, 'high');
-      if (low.length !== x.shape.length || high.length !== x.shape.length || [...low, ...high].some((v) => v < 0))
+      if (
+        low.length !== dense(x).shape.length ||
+        high.length !== x.shape.length ||
+        [...low, ...high].some((v) => v < 0)
+      )
         fail('pad needs low and high >= 0 for each axis');
       return [
         {
@@ -223,6 +238,7 @@ export const viewOps = {
   fill: {
     arity: [0, 0],
     fuse: 'source',
+    attrs: { value: 'number', shape: 'shape', dtype: 'dtype', layout: 'layout?' },
     infer: (_, attrs) => {
       const type = tensor(stringOf(attrs, 'dtype') as DType, shapeOf(attrs));
       return [attrs.layout === 'packed-lower' ? { ...type, layout: 'packed-lower' } : type];
@@ -233,7 +249,12 @@ export const viewOps = {
   iota: {
     arity: [0, 0],
     fuse: 'source',
-    infer: (_, attrs) => [tensor(stringOf(attrs, 'dtype') as DType, shapeOf(attrs))],
+    attrs: { shape: 'shape', axis: 'int', dtype: 'dtype' },
+    infer: (_, attrs) => {
+      const shape = shapeOf(attrs);
+      axisOf(attrs, shape.length);
+      return [tensor(stringOf(attrs, 'dtype') as DType, shape)];
+    },
     evaluate: (_o, attrs, [r]) => {
       const shape = concrete(r.shape);
       const axis = axisOf(attrs, shape.length);

@@ -91,6 +91,7 @@ export const words = inContext(
   'col',
   'k',
   'program',
+  'target',
   'peak',
   'liveBound',
   'memories',
@@ -164,6 +165,11 @@ const LocEnd = createToken({
 const LocSpace = createToken({ name: 'LocSpace', pattern: /[ \t]+/, line_breaks: false, group: Lexer.SKIPPED });
 const Space = createToken({ name: 'Space', pattern: /[ \t\r\n]+/, line_breaks: true, group: Lexer.SKIPPED });
 
+/** `kernels` before `kernel`, which is its beginning. */
+function longestFirst(tokens: Record<string, TokenType>): TokenType[] {
+  return Object.values(tokens).sort((a, b) => b.name.length - a.name.length);
+}
+
 const { plusAssign, maxAssign, minAssign, ...otherMarks } = marks;
 
 export const vocabulary: IMultiModeLexerDefinition = {
@@ -173,8 +179,8 @@ export const vocabulary: IMultiModeLexerDefinition = {
       plusAssign,
       maxAssign,
       minAssign,
-      ...Object.values(reserved),
-      ...Object.values(words),
+      ...longestFirst(reserved),
+      ...longestFirst(words),
       Name,
       Quoted,
       Float,

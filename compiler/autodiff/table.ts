@@ -1,0 +1,27 @@
+/**
+ * The gradient of every op, or the reason why it has none. A new op fails to type-check until it has its row.
+ */
+import type { OpName } from '../../ir/ops/table.js';
+import { contractionGradients, poolingGradients } from './contractions.js';
+import { elementwiseGradients } from './elementwise.js';
+import { normalizationGradients } from './normalization.js';
+import { reductionGradients } from './reductions.js';
+import type { NoGradient, Rule } from './rule.js';
+import { viewGradients } from './views.js';
+
+const afterwards: NoGradient = { none: 'it belongs to the update, which no loss depends on' };
+
+export const gradients: Readonly<Record<OpName, Rule | NoGradient>> = {
+  ...elementwiseGradients,
+  ...viewGradients,
+  ...reductionGradients,
+  ...contractionGradients,
+  ...poolingGradients,
+  ...normalizationGradients,
+  second_moment: afterwards,
+  patch_second_moment: afterwards,
+  trace: afterwards,
+  damped_inverse: afterwards,
+  unpack: afterwards,
+  refresh: afterwards,
+} satisfies Record<OpName, Rule | NoGradient>;

@@ -1,0 +1,33 @@
+/**
+ * Pi-corrected damping (SP-NGD eq 12): lambda is split between the two factors so that (G + sqrt(lambda)/pi I) and
+ * (A + pi sqrt(lambda) I) carry shares of it in proportion to their mean eigenvalues. Scaling A by c and G by 1/c changes nothing.
+ */
+import type { Builder } from '../../ir/builder.js';
+import type { Value } from '../../ir/graph.js';
+import { concrete } from '../../ir/types.js';
+
+export interface Shifts {
+  readonly shiftA: Value;
+  readonly shiftG: Value;
+}
+
+const width = (factor: Value): number => {
+  const shape = concrete(factor.type.shape);
+  return shape[shape.length - 1];
+};
+
+/**
+ * @param A sym[a] or sym[groups, a]
+ * @param G sym[g] or sym[groups, g]
+ * @param damping lambda, f32[]
+ * @returns what is added to the two diagonals, f32[] or f32[groups]. pi is 1 where the ratio of the traces is not finite or
+ * not positive: an all-zero or overflowed factor must not make the other one's shift zero or infinite.
+ */
+export function splitDamping(b: Builder, A: Value, G: Value, damping: Value): Shifts {
+  const trace = (factor: Value) => b.node('trace', [factor]);
+  const ratio = b.div(b.mul(trace(A), b.fill(width(G) / width(A))), trace(G));
+  const sound = b.node('and', [b.node('is_finite', [ratio]), b.node('less', [b.fill(0), ratio])]);
+  const pi = b.select(sound, b.sqrt(ratio), b.fill(1), 'pi');
+  const root = b.sqrt(damping);
+  return { shiftA: b.mul(pi, root), shiftG: b.div(root, pi) };
+}

@@ -1,0 +1,111 @@
+/**
+ * Scalar meaning of each elementwise op in kernel expressions: what one element of the result is, given one element of
+ * each operand.
+ */
+import type { Node } from '../../ir/graph.js';
+import {
+  add,
+  and,
+  bool,
+  div,
+  type Expr,
+  eq,
+  f32,
+  i32,
+  lt,
+  max,
+  min,
+  mul,
+  select,
+  sub,
+  unary,
+} from '../../ir/kernel.js';
+import { stringOf } from '../../ir/ops/declare.js';
+import type { elementwiseOps } from '../../ir/ops/elementwise.js';
+import type { DType } from '../../ir/types.js';
+
+type ElementwiseOp = keyof typeof elementwiseOps;
+type Rule = (args: readonly Expr[], node: Node) => Expr;
+
+/** A constant of a graph dtype as a register value. */
+export function constant(dtype: DType, value: number): Expr {
+  if (dtype === 'f32' || dtype === 'f16') return f32(value);
+  if (dtype === 'bool') return bool(value !== 0);
+  if (dtype === 'i32' || dtype === 'u8') return i32(value);
+  throw new Error(`kernels have no ${dtype} values: it must be folded before`);
+}
+
+const isFloat = (t: DType): boolean => t === 'f32' || t === 'f16';
+const differs = (a: Expr, zero: Expr): Expr => unary('not', eq(a, zero));
+
+/** Conversion between register types. f32 -> integers truncates. */
+export function convert(e: Expr, from: DType, to: DType): Expr {
+  if (from === to || (isFloat(from) && isFloat(to))) return e;
+  if (to === 'bool') return differs(e, isFloat(from) ? f32(0) : i32(0));
+  if (isFloat(to)) return unary('toF32', e);
+  if (from === 'bool' || isFloat(from)) return unary('toI32', e);
+  if ((from === 'u8' && to === 'i32') || (from === 'i32' && to === 'u8')) return e;
+  throw new Error(`kernels cannot convert ${from} to ${to}`);
+}
+
+const ordered = (e: Expr, node: Node): Expr => convert(e, node.operands[0].type.dtype, numeric(node));
+const numeric = (node: Node): DType => (node.operands[0].type.dtype === 'bool' ? 'i32' : node.operands[0].type.dtype);
+
+/** |x|^y as exp(y log |x|), with the sign of an odd integer power; relative error about |y log x| * 2^-23. */
+function power(x: Expr, y: Expr): Expr {
+  if (y.kind === 'const') {
+    if (y.value === 2) return mul(x, x);
+    if (y.value === 3) return mul(mul(x, x), x);
+    if (y.value === 1) return x;
+    if (y.value === 0) return f32(1);
+    if (y.value === 0.5) return unary('sqrt', x);
+    if (y.value === -0.5) return div(f32(1), unary('sqrt', x));
+    if (y.value === -1) return div(f32(1), x);
+    if (y.value === -2) return div(f32(1), mul(x, x));
+  }
+  const magnitude = unary('exp', mul(y, unary('log', unary('abs', x))));
+  const half = mul(y, f32(0.5));
+  const odd = unary('not', eq(unary('floor', half), half));
+  const whole = eq(unary('floor', y), y);
+  const signed = select(
+    lt(x, f32(0)),
+    select(whole, select(odd, unary('neg', magnitude), magnitude), f32(Number.NaN)),
+    magnitude,
+  );
+  return select(eq(y, f32(0)), f32(1), signed);
+}
+
+export const scalarRules = {
+  neg: ([x]) => unary('neg', x),
+  abs: ([x]) => unary('abs', x),
+  exp: ([x]) => unary('exp', x),
+  log: ([x]) => unary('log', x),
+  sqrt: ([x]) => unary('sqrt', x),
+  reciprocal: ([x]) => div(f32(1), x),
+  tanh: ([x]) => unary('tanh', x),
+  erf: ([x]) => unary('erf', x),
+  sigmoid: ([x]) => div(f32(1), add(f32(1), unary('exp', unary('neg', x)))),
+  relu: ([x]) => max(x, f32(0)),
+  // Zero and NaN are their own sign.
+  sign: ([x]) => select(lt(f32(0), x), f32(1), select(lt(x, f32(0)), f32(-1), x)),
+  floor: ([x]) => unary('floor', x),
+  is_finite: ([x]) => lt(unary('abs', x), f32(Number.POSITIVE_INFINITY)),
+  not: ([x]) => unary('not', x),
+  cast: ([x], node) => convert(x, node.operands[0].type.dtype, stringOf(node.attrs, 'dtype') as DType),
+  add: ([a, b]) => add(a, b),
+  sub: ([a, b]) => sub(a, b),
+  mul: ([a, b]) => mul(a, b),
+  div: ([a, b]) => div(a, b),
+  pow: ([a, b]) => power(a, b),
+  max: ([a, b]) => max(a, b),
+  min: ([a, b]) => min(a, b),
+  equal: ([a, b], node) => eq(ordered(a, node), ordered(b, node)),
+  less: ([a, b], node) => lt(ordered(a, node), ordered(b, node)),
+  and: ([a, b]) => and(a, b),
+  or: ([a, b]) => ({ kind: 'binary', op: 'or', a, b }),
+  select: ([c, a, b]) => select(c, a, b),
+} satisfies Record<ElementwiseOp, Rule>;
+
+export function isScalarOp(op: string): op is ElementwiseOp {
+  return Object.hasOwn(scalarRules, op);
+}

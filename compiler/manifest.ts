@@ -1,0 +1,99 @@
+/**
+ * Everything that a runtime must know, gathered into the manifest. No dates and no absolute paths: the same input gives the
+ * same bytes.
+ */
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import { type Defaults, type Manifest, SCHEMA_VERSION, type TensorInfo } from '../ir/artifact.js';
+import { findFunction, type Module, type Value } from '../ir/graph.js';
+import type { Program } from '../ir/program.js';
+import { bindShape, concrete } from '../ir/types.js';
+import { VERSION } from '../ir/version.js';
+import type { LossDescription } from './passes/attach-loss.js';
+
+/** What the passes left that the manifest tells. */
+export interface ManifestParts {
+  readonly primitive: Module;
+  readonly program: Program;
+  readonly batch: { readonly train: number; readonly eval: number };
+  readonly seed: number;
+  readonly optimizer: 'spngd' | 'sgd';
+  readonly loss: LossDescription;
+  readonly defaults: Defaults;
+  /** Names of the elements of the output `metrics` of train and of eval. */
+  readonly metrics: { readonly train: readonly string[]; readonly eval: readonly string[] };
+}
+
+/** Inputs of `train` that the host computes; all others are data. */
+const hostInputs = new Set(['target', 'valid', 'rng', 'lr', 'momentum', 'damping', 'kl_bound', 'weight_decay']);
+
+export function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** A file name's stem, with what a file system or the schema cannot take replaced. */
+function stem(fileName: string): string {
+  const name = basename(fileName).replace(/\.onnx$/i, '').replace(/[/\\\p{Cc}]/gu, '_');
+  return name === '' || name === '.' || name === '..' ? 'model' : name;
+}
+
+/**
+ * @param files the artifact's other files by path
+ * @param model the model's bytes, as compiled
+ */
+export function buildManifest(
+  parts: ManifestParts,
+  files: ReadonlyMap<string, Uint8Array>,
+  model: Uint8Array,
+  fileName: string,
+): Manifest {
+  const { primitive: module, batch, loss } = parts;
+  const state = new Map(module.state.map((s) => [s.name, s]));
+  const info = (name: string, v: Value): TensorInfo => ({ name, dtype: v.type.dtype, shape: [...concrete(v.type.shape)] });
+  return {
+    schema: SCHEMA_VERSION,
+    generator: `spngdc ${VERSION}`,
+    model: { name: stem(fileName), file: basename(fileName), sha256: sha256(model) },
+    target: parts.program.target,
+    optimizer: parts.optimizer,
+    batch,
+    seed: parts.seed,
+    loss: {
+      kind: loss.kind,
+      ...(loss.target && {
+        target: {
+          dtype: loss.target.dtype,
+          shape: [...concrete(bindShape(loss.target.shape, { N: batch.train }))],
+          ...(loss.target.classes !== undefined && { classes: loss.target.classes }),
+        },
+      }),
+    },
+    inputs: findFunction(module, 'train').inputs.filter((v) => !hostInputs.has(v.name)).map((v) => info(v.name, v)),
+    outputs: findFunction(module, 'predict').outputs.map((o) => info(o.name, o.value)),
+    parameters: module.parameters.map((p) => {
+      const entry = state.get(p.name);
+      return { ...p, shape: entry ? [...concrete(entry.type.shape)] : [] };
+    }),
+    state: module.state.map((s) => ({
+      name: s.name,
+      dtype: s.type.dtype,
+      shape: [...concrete(s.type.shape)],
+      layout: s.type.layout,
+      role: s.role,
+      owner: s.owner,
+      lifetime: s.lifetime,
+      checkpoint: s.checkpoint,
+      init: s.init,
+      ...(s.of !== undefined && { of: s.of }),
+    })),
+    defaults: parts.defaults,
+    functions: {
+      init: {},
+      train: { metrics: [...parts.metrics.train] },
+      eval: { metrics: [...parts.metrics.eval] },
+      predict: {},
+    },
+    program: parts.program,
+    files: Object.fromEntries([...files].map(([path, bytes]) => [path, { bytes: bytes.length, sha256: sha256(bytes) }])),
+  };
+}

@@ -1,0 +1,200 @@
+/**
+ * Puts the loss behind the model: `train` gets inputs `target` and `valid` and the outputs loss (mean over valid examples),
+ * correct, count; a new function `eval` = predict's graph with loss_sum, correct, count. A Softmax or LogSoftmax head is
+ * stripped for cross-entropy: the loss works on the logits, whose log_softmax cannot overflow. `predict` is untouched.
+ */
+import type { Builder } from '../../ir/builder.js';
+import { lossDoesNotFit, noDefaultLoss, noSuchOutput, severalOutputs } from '../../ir/diagnostics/compile.js';
+import { definitions, type Func, findFunction, type Module, type Output, type Value } from '../../ir/graph.js';
+import { passLoc } from '../../ir/loc.js';
+import { extend, type NewInput } from '../../ir/rewrite.js';
+import { type Dim, type DType, dimEquals, product, type Shape, tensor } from '../../ir/types.js';
+
+export const lossKinds = ['softmax-cross-entropy', 'mean-squared-error', 'output'] as const;
+export type LossKind = (typeof lossKinds)[number];
+
+export interface LossOptions {
+  /** Default: cross-entropy for [N, C] with C > 1; squared error for [N, 1] and after a sigmoid; a scalar output is the loss itself. */
+  readonly loss?: LossKind;
+  /** Name of the model output that the loss reads; needed where there are several. */
+  readonly output?: string;
+  /** Targets of cross-entropy: class indices i32[N] (default) or one distribution for each example, f32[N, C]. */
+  readonly labels?: 'index' | 'soft';
+}
+
+/** What the host must know about the loss; the shape's first axis is the (symbolic) batch. */
+export interface LossDescription {
+  readonly kind: LossKind;
+  readonly output: string;
+  /** Absent where the model computes its own loss. */
+  readonly target?: { readonly dtype: DType; readonly shape: Shape; readonly classes?: number };
+}
+
+/** Sum of the valid examples' losses, and number of valid examples whose class is right. */
+interface Terms {
+  readonly sum: Value;
+  readonly correct?: Value;
+}
+
+const PASS = 'attach-loss';
+
+/** @throws UserError E201-E204 where the output or the loss must be chosen or does not fit, E206 on a name clash. */
+export function attachLoss(
+  module: Module,
+  options: LossOptions = {},
+): { readonly module: Module; readonly loss: LossDescription } {
+  const train = findFunction(module, 'train');
+  const predict = findFunction(module, 'predict');
+  const output = chooseOutput(train, options.output);
+  const loss = describe(train, output, options);
+  const functions = module.functions.flatMap((f) => {
+    if (f === train) return [attach(train, loss, 'train')];
+    if (f === predict) return [predict, { ...attach(predict, loss, 'eval'), name: 'eval' }];
+    return [f];
+  });
+  return { module: { ...module, functions }, loss };
+}
+
+function chooseOutput(func: Func, name: string | undefined): Output {
+  const names = func.outputs.map((o) => o.name);
+  if (name === undefined && func.outputs.length !== 1) throw severalOutputs(names);
+  const found = name === undefined ? func.outputs[0] : func.outputs.find((o) => o.name === name);
+  if (!found) throw noSuchOutput(name ?? '', names);
+  return found;
+}
+
+/** Number of classes of [N, C] or [N, C, 1, ...]; undefined for another shape. */
+function classCount(shape: Shape): number | undefined {
+  const [, c, ...rest] = shape;
+  return typeof c === 'number' && rest.every((d) => d === 1) ? c : undefined;
+}
+
+function isScalar(shape: Shape): boolean {
+  return shape.every((d) => d === 1);
+}
+
+function defaultLoss(func: Func, output: Output): LossKind {
+  const { value } = output;
+  const shape = value.type.shape;
+  if (value.type.dtype === 'f32') {
+    if (isScalar(shape)) return 'output';
+    if (definitions(func).get(value)?.op === 'sigmoid' || classCount(shape) === 1) return 'mean-squared-error';
+    if (classCount(shape) !== undefined) return 'softmax-cross-entropy';
+  }
+  throw noDefaultLoss(output.name, value.type, value.loc);
+}
+
+function describe(func: Func, output: Output, options: LossOptions): LossDescription {
+  const kind = options.loss ?? defaultLoss(func, output);
+  const { type, loc } = output.value;
+  const misfit = (wants: string) => lossDoesNotFit(kind, output.name, type, wants, loc);
+  if (type.dtype !== 'f32') throw misfit('a float output');
+  const batch = type.shape[0];
+  switch (kind) {
+    case 'softmax-cross-entropy': {
+      const classes = classCount(type.shape);
+      if (classes === undefined || classes < 2) throw misfit('an output [N, C] with at least two classes');
+      const target =
+        options.labels === 'soft'
+          ? { dtype: 'f32' as const, shape: [batch, classes], classes }
+          : { dtype: 'i32' as const, shape: [batch], classes };
+      return { kind, output: output.name, target };
+    }
+    case 'mean-squared-error':
+      if (isScalar(type.shape)) throw misfit('an output with a batch axis');
+      return { kind, output: output.name, target: { dtype: 'f32', shape: type.shape } };
+    case 'output':
+      if (!isScalar(type.shape)) throw misfit('a scalar output');
+      return { kind, output: output.name };
+  }
+}
+
+/** The batch: that of the loss's output, or of the data where the output is a scalar. */
+function batchOf(func: Func, loss: LossDescription): Dim {
+  if (loss.target) return loss.target.shape[0];
+  const data = func.inputs.filter((i) => i.name !== 'valid' && i.name !== 'rng' && i.type.shape.length > 0);
+  const symbolic = data.map((i) => i.type.shape[0]).find((d) => typeof d !== 'number');
+  return symbolic ?? data[0]?.type.shape[0] ?? 1;
+}
+
+function attach(func: Func, loss: LossDescription, role: 'train' | 'eval'): Func {
+  const inputs: NewInput[] = [{ name: 'valid', type: tensor('f32', [batchOf(func, loss)]) }];
+  if (loss.target) inputs.push({ name: 'target', type: tensor(loss.target.dtype, loss.target.shape) });
+  const { b, given } = extend(func, PASS, inputs);
+  const [valid, target] = given;
+  const output = b.outputs.find((o) => o.name === loss.output)!.value;
+  b.outputs.length = 0;
+  b.loc = passLoc(PASS, output.loc);
+  const count = b.sumAll(valid, 'count');
+  const terms = lossTerms(b, loss.kind, output, valid, target, count);
+  if (role === 'train') b.output('loss', b.div(terms.sum, count, 'loss'));
+  else b.output('loss_sum', terms.sum);
+  if (terms.correct) b.output('correct', terms.correct);
+  b.output('count', count);
+  return b.finish();
+}
+
+function lossTerms(
+  b: Builder,
+  kind: LossKind,
+  output: Value,
+  valid: Value,
+  target: Value | undefined,
+  count: Value,
+): Terms {
+  switch (kind) {
+    case 'softmax-cross-entropy':
+      return crossEntropy(b, logitsOf(b, output), valid, target!);
+    case 'mean-squared-error':
+      return { sum: squaredError(b, output, valid, target!) };
+    case 'output':
+      // The model's own scalar is taken as a mean over the batch; padding rows are its own business.
+      return { sum: b.mul(b.reshape(output, []), count, 'loss_sum') };
+  }
+}
+
+/** -log p(target), with p = softmax(logits): for soft targets -sum_c t_c log p_c. logits: [N, C]. */
+function crossEntropy(b: Builder, logits: Value, valid: Value, target: Value): Terms {
+  const [n, classes] = logits.type.shape;
+  const logp = b.node('log_softmax', [logits], { attrs: { axis: 1 }, name: 'log_probabilities' });
+  const soft = target.type.dtype === 'f32';
+  let picked: Value;
+  if (soft) picked = b.mul(target, logp);
+  else {
+    const iota = b.node('iota', [], {
+      attrs: { shape: [1, classes as number], axis: 1, dtype: 'i32' },
+      name: 'classes',
+    });
+    picked = b.select(b.node('equal', [iota, b.reshape(target, [n, 1])]), logp, b.fill(0));
+  }
+  const total = b.sumAll(b.mul(b.sum(picked, [1]), valid));
+  const argmax = (x: Value) => b.node('argmax', [x], { attrs: { axis: 1 } });
+  const right = b.node('equal', [argmax(logits), soft ? argmax(target) : target]);
+  const correct = b.sumAll(b.mul(b.cast(right, 'f32'), valid), 'correct');
+  return { sum: b.neg(total, 'loss_sum'), correct };
+}
+
+/** Mean over an example's elements, summed over the valid examples. */
+function squaredError(b: Builder, output: Value, valid: Value, target: Value): Value {
+  const error = b.sub(output, target);
+  const shape = output.type.shape;
+  const squares = b.sum(b.mul(error, error), shape.map((_, i) => i).slice(1));
+  const sum = b.sumAll(b.mul(squares, valid));
+  const elements = product(shape.slice(1) as number[]);
+  return elements === 1 ? sum : b.mul(sum, b.fill(1 / elements), 'loss_sum');
+}
+
+/** The logits [N, C] behind the output: what a head that normalises over all classes has been given. */
+function logitsOf(b: Builder, output: Value): Value {
+  const [n, classes] = output.type.shape;
+  const defs = definitions(b);
+  let node = defs.get(output);
+  while (node?.op === 'reshape') node = defs.get(node.operands[0]);
+  if (node?.op === 'softmax' || node?.op === 'log_softmax') {
+    const x = node.operands[0];
+    const shape = x.type.shape;
+    if (shape[node.attrs.axis as number] === classes && dimEquals(shape[0], n))
+      return b.reshape(x, [n, classes], 'logits');
+  }
+  return b.reshape(output, [n, classes]);
+}

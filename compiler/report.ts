@@ -1,0 +1,37 @@
+/**
+ * What a user sees after a compilation: what will be trained and how, what runs, what it takes.
+ */
+import type { Manifest } from '../ir/artifact.js';
+import { product } from '../ir/types.js';
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 1)} MiB`;
+}
+
+/** `3 kfac-conv, 1 kfac-dense`: how many parameters each rule trains. */
+function countRules(manifest: Manifest): string {
+  const counts = new Map<string, number>();
+  for (const p of manifest.parameters) {
+    const rule = p.trainable ? p.rule || 'plain' : 'frozen';
+    counts.set(rule, (counts.get(rule) ?? 0) + 1);
+  }
+  return [...counts].map(([rule, n]) => `${n} ${rule}`).join(', ');
+}
+
+export function summary(manifest: Manifest, files: ReadonlyMap<string, Uint8Array>): string {
+  const { program, batch } = manifest;
+  const trained = manifest.parameters.filter((p) => p.trainable);
+  const elements = trained.reduce((n, p) => n + product(p.shape), 0);
+  const steps = (name: string): number => {
+    const f = program.functions.find((fn) => fn.name === name);
+    return f ? f.segments.reduce((n, s) => n + s.steps.length, 0) : 0;
+  };
+  let bytes = 0;
+  for (const f of files.values()) bytes += f.length;
+  return [
+    `${manifest.model.name}: ${manifest.optimizer}, batch ${batch.train}, ${manifest.loss.kind}`,
+    `  ${elements.toLocaleString('en')} trainable elements in ${trained.length} parameters: ${countRules(manifest)}`,
+    `  ${program.kernels.length} kernels; ${steps('train')} dispatches a training step, ${steps('eval')} an evaluation`,
+    `  memory ${megabytes(program.plan.peak)} planned (live-set bound ${megabytes(program.plan.liveBound)}); artifact ${megabytes(bytes)}`,
+  ].join('\n');
+}

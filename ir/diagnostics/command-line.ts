@@ -1,0 +1,13 @@
+/**
+ * What can be wrong with a command line beyond its grammar: E6xx.
+ */
+import { UserError } from './error.js';
+
+export const modelNotFound = (path: string): UserError =>
+  new UserError(601, 'no such model file, or it cannot be read', 'give the path of an .onnx file', path);
+
+export const optionsConflict = (a: string, b: string): UserError =>
+  new UserError(602, `${a} and ${b} exclude each other`, `give one of them`);
+
+export const optionWithoutUse = (option: string, why: string): UserError =>
+  new UserError(603, `${option} has no effect: ${why}`, `leave out ${option}`);

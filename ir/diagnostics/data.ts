@@ -1,0 +1,141 @@
+/**
+ * What can be wrong with training data: E3xx, each with the file, and the row where there is one.
+ */
+import { UserError } from './error.js';
+
+export const dataNotFound = (path: string): UserError =>
+  new UserError(
+    301,
+    `no such file or folder, or it cannot be read`,
+    'check the path given to --data or --validation',
+    path,
+  );
+
+export const dataFormatUnknown = (path: string): UserError =>
+  new UserError(
+    302,
+    'the form of the data is not known',
+    'known: a folder with MNIST or CIFAR-10 files, *-idx3-ubyte[.gz], FILE.csv[.gz], FILE.bin (CIFAR-10), X.npy,Y.npy, FILE.npz',
+    path,
+  );
+
+export const folderWithoutData = (path: string, looked: readonly string[]): UserError =>
+  new UserError(303, `the folder holds no data set that is known`, `looked for ${looked.join('; ')}`, path);
+
+export const labelsNotFound = (path: string, looked: readonly string[]): UserError =>
+  new UserError(
+    304,
+    `no labels found beside the images`,
+    `looked for ${looked.join(', ')}; or give IMAGES,LABELS`,
+    path,
+  );
+
+export const dataTruncated = (path: string, found: number, expected: number): UserError =>
+  new UserError(
+    305,
+    `the file has ${found} bytes where ${expected} were due`,
+    'the file is cut off or damaged: get it again',
+    path,
+  );
+
+export const dataCorrupt = (path: string, why: string): UserError =>
+  new UserError(306, `the file cannot be read: ${why}`, 'check that the file is what its name says', path);
+
+export const dataTypeUnsupported = (path: string, found: string, known: string): UserError =>
+  new UserError(307, `elements of type ${found} are not supported`, `convert the data to one of ${known}`, path);
+
+export const countsDiffer = (path: string, examples: number, labels: number): UserError =>
+  new UserError(
+    308,
+    `${examples} examples, but ${labels} labels`,
+    'give the labels that belong to these examples',
+    path,
+  );
+
+export const dataEmpty = (path: string): UserError =>
+  new UserError(309, 'the data set has no examples', 'give a file with at least one example', path);
+
+export const csvField = (path: string, line: number, column: number, text: string): UserError =>
+  new UserError(
+    310,
+    `'${text.slice(0, 40)}' is not a number`,
+    'every column must be numeric (class labels as 0, 1, 2, ...)',
+    `${path}:${line}, column ${column}`,
+  );
+
+export const csvColumns = (path: string, line: number, found: number, expected: number): UserError =>
+  new UserError(
+    311,
+    `the line has ${found} columns, the first one has ${expected}`,
+    'every line must have the same columns',
+    `${path}:${line}`,
+  );
+
+export const csvLabelColumn = (path: string, column: string, known: string): UserError =>
+  new UserError(312, `there is no column '${column}' to take labels from`, `--label-column takes ${known}`, path);
+
+export const exampleShape = (
+  path: string,
+  found: readonly number[],
+  input: string,
+  expected: readonly number[],
+): UserError =>
+  new UserError(
+    313,
+    `an example has shape [${found}], ${found.reduce((a, b) => a * b, 1)} elements; the model's input '${input}' is [${expected}] for each example`,
+    'give the data that the model was made for, or compile with --input NAME:SHAPE',
+    path,
+  );
+
+export const labelRange = (path: string, row: number, label: number, classes: number): UserError =>
+  new UserError(
+    314,
+    `label ${label} is not a class of the model, which has ${classes} (0 to ${classes - 1})`,
+    'check --label-column, number the classes from 0, or use a model with that many outputs',
+    `${path}, example ${row}`,
+  );
+
+export const labelNotInteger = (path: string, row: number, label: number): UserError =>
+  new UserError(
+    315,
+    `label ${label} is not a whole number`,
+    'a classifier needs class numbers; for regression compile with --loss mean-squared-error',
+    `${path}, example ${row}`,
+  );
+
+export const notFinite = (path: string, row: number, element: number, value: number): UserError =>
+  new UserError(
+    316,
+    `the data contain ${value}`,
+    'remove or replace missing values before training',
+    `${path}, example ${row}, element ${element}`,
+  );
+
+export const targetShape = (path: string, found: number, expected: number): UserError =>
+  new UserError(
+    317,
+    `${found} target values for each example, the loss takes ${expected}`,
+    'give targets of the shape that `spngdc inspect` shows',
+    path,
+  );
+
+export const badNormalization = (text: string): UserError =>
+  new UserError(
+    318,
+    `'${text}' is not a normalisation`,
+    '--normalize takes none, unit, standard, or MEAN,STD (STD not 0)',
+  );
+
+export const badSplit = (fraction: number, count: number): UserError =>
+  new UserError(
+    319,
+    `a split of ${fraction} leaves training or validation without examples (of ${count})`,
+    '--split takes a fraction between 0 and 1, for example 0.2',
+  );
+
+export const inputUnsupported = (why: string): UserError =>
+  new UserError(
+    320,
+    `this model cannot be fed from one data set: ${why}`,
+    'drive the model through the runtime API instead',
+  );

@@ -1,0 +1,184 @@
+/**
+ * Holds a module to the rules of its level; runs after every pass. One walk over each function, linear in its size.
+ * What it finds is a fault of the compiler, so it throws plain Errors, each naming the value and what is wrong with it.
+ *
+ * A guarded value exists only in steps in which its guard is on: only nodes under the same guard may read it, and only
+ * `refresh`, which falls back to what is stored, has a result that exists in every step.
+ */
+import type { Func, Module, Node, StateEntry, Value } from './graph.js';
+import { admits } from './levels.js';
+import type { Loc } from './loc.js';
+import { checkAttrs, TypeRuleError } from './ops/declare.js';
+import { isOpName, ops } from './ops/table.js';
+import { printType, type TensorType, typeEquals } from './types.js';
+
+export { verifyKernel } from './verify-kernel.js';
+export { verifyProgram } from './verify-program.js';
+
+function checkLoc(loc: Loc | undefined, what: string): void {
+  if (!loc || (loc.kind !== 'onnx' && loc.kind !== 'file' && loc.kind !== 'pass'))
+    throw new Error(`${what} has no location`);
+}
+
+function checkType(type: TensorType, level: Module['level'], what: string): void {
+  for (const d of type.shape) {
+    const size = typeof d === 'number' ? d : d.factor;
+    if (!Number.isInteger(size) || size < 0) throw new Error(`${what}: ${printType(type)} has a dimension of ${size}`);
+  }
+  if (type.layout === 'packed-lower') {
+    const [a, b] = type.shape.slice(-2);
+    if (type.shape.length < 2 || typeof a !== 'number' || a !== b)
+      throw new Error(`${what}: a packed type needs two equal last dimensions, not [${type.shape}]`);
+  }
+  if (type.placement.kind === 'owner' && level !== 'placed')
+    throw new Error(`${what}: ${printType(type)} has an owner at level ${level}`);
+}
+
+function expectType(stated: TensorType, wanted: TensorType, what: string): void {
+  if (!typeEquals(stated, wanted)) throw new Error(`${what}: type ${printType(stated)} is not ${printType(wanted)}`);
+}
+
+/** What is known of a function's values while it is walked. */
+interface Scope {
+  readonly func: string;
+  readonly byName: Map<string, Value>;
+  /** The guard under which a value exists; absent: it always does. */
+  readonly guards: Map<Value, string>;
+}
+
+function define(scope: Scope, value: Value, level: Module['level']): void {
+  const what = `${scope.func}: ${value.name}`;
+  if (value.name === '') throw new Error(`${scope.func}: a value has no name`);
+  if (scope.byName.has(value.name)) throw new Error(`${what} is defined twice`);
+  checkLoc(value.loc, what);
+  checkType(value.type, level, what);
+  scope.byName.set(value.name, value);
+}
+
+function checkRead(scope: Scope, value: Value, reader: string): void {
+  const known = scope.byName.get(value.name);
+  if (!known) throw new Error(`${scope.func}: ${reader} reads ${value.name} before it is defined`);
+  if (known !== value)
+    throw new Error(`${scope.func}: ${reader} reads another ${value.name} than the one that is defined here`);
+}
+
+function checkGuards(scope: Scope, node: Node, what: string): void {
+  if (node.guard === '') throw new Error(`${what}: its guard has no name`);
+  if (node.op === 'refresh') {
+    if (node.guard === undefined) throw new Error(`${what}: refresh needs a guard`);
+    const stored = node.operands[1];
+    const g = scope.guards.get(stored);
+    if (g !== undefined) throw new Error(`${what}: the stored value ${stored.name} exists only when ${g}`);
+  }
+  for (const operand of node.operands) {
+    const g = scope.guards.get(operand);
+    if (g !== undefined && g !== node.guard)
+      throw new Error(
+        `${what}: reads ${operand.name}, which exists only when ${g}, in steps when ${node.guard ?? 'always'}`,
+      );
+  }
+}
+
+function checkNode(scope: Scope, node: Node, level: Module['level']): void {
+  const what = `${scope.func}: ${node.results[0]?.name ?? '(no result)'} = ${node.op}`;
+  if (!isOpName(node.op)) throw new Error(`${what}: no such op`);
+  if (!admits(level, node.op)) throw new Error(`${what}: level ${level} does not admit this op`);
+  if (node.guard !== undefined && level === 'model') throw new Error(`${what}: level model admits no guards`);
+  const def = ops[node.op];
+  const [least, most] = def.arity;
+  if (node.operands.length < least || node.operands.length > most)
+    throw new Error(
+      `${what}: has ${node.operands.length} operands, needs ${least === most ? least : `${least}..${most}`}`,
+    );
+  for (const operand of node.operands) checkRead(scope, operand, what);
+  checkGuards(scope, node, what);
+  checkLoc(node.loc, what);
+  const inferred = inferAgain(node, what);
+  if (inferred.length !== node.results.length)
+    throw new Error(`${what}: has ${node.results.length} results, the op has ${inferred.length}`);
+  node.results.forEach((result, i) => {
+    define(scope, result, level);
+    expectType(result.type, inferred[i], `${scope.func}: ${result.name} = ${node.op}`);
+    if (node.guard !== undefined && node.op !== 'refresh') scope.guards.set(result, node.guard);
+  });
+}
+
+function inferAgain(node: Node, what: string): TensorType[] {
+  const def = ops[node.op];
+  try {
+    checkAttrs(def, node.attrs);
+    return def.infer(
+      node.operands.map((o) => o.type),
+      node.attrs,
+    );
+  } catch (e) {
+    if (e instanceof TypeRuleError) throw new Error(`${what}: ${e.message}`);
+    throw e;
+  }
+}
+
+function checkAlways(scope: Scope, value: Value, what: string): void {
+  checkRead(scope, value, what);
+  const g = scope.guards.get(value);
+  if (g !== undefined) throw new Error(`${scope.func}: ${what} is ${value.name}, which exists only when ${g}`);
+}
+
+function verifyFunc(func: Func, level: Module['level'], state: ReadonlyMap<string, StateEntry>): void {
+  const scope: Scope = { func: func.name, byName: new Map(), guards: new Map() };
+  for (const v of func.inputs) define(scope, v, level);
+  for (const v of func.reads) {
+    define(scope, v, level);
+    const entry = state.get(v.name);
+    if (!entry) throw new Error(`${func.name}: reads state ${v.name}, which is not in the state table`);
+    expectType(v.type, entry.type, `${func.name}: state ${v.name}`);
+  }
+  for (const node of func.nodes) checkNode(scope, node, level);
+  const outputs = new Set<string>();
+  for (const o of func.outputs) {
+    if (outputs.has(o.name)) throw new Error(`${func.name}: two outputs are named ${o.name}`);
+    outputs.add(o.name);
+    checkAlways(scope, o.value, `output ${o.name}`);
+  }
+  const updated = new Set<string>();
+  for (const u of func.updates) {
+    const entry = state.get(u.state);
+    if (!entry) throw new Error(`${func.name}: updates state ${u.state}, which is not in the state table`);
+    if (updated.has(u.state)) throw new Error(`${func.name}: updates state ${u.state} twice`);
+    updated.add(u.state);
+    checkAlways(scope, u.value, `update of ${u.state}`);
+    expectType(u.value.type, entry.type, `${func.name}: update of state ${u.state}`);
+    // `init` writes first values; after it, artifact state never changes.
+    if (entry.lifetime === 'artifact' && func.name !== 'init')
+      throw new Error(`${func.name}: updates state ${u.state}, whose lifetime is artifact`);
+  }
+}
+
+function verifyState(module: Module): Map<string, StateEntry> {
+  const table = new Map<string, StateEntry>();
+  for (const entry of module.state) {
+    const what = `state ${entry.name}`;
+    if (table.has(entry.name)) throw new Error(`${what} is declared twice`);
+    checkLoc(entry.loc, what);
+    checkType(entry.type, module.level, what);
+    if (entry.type.shape.some((d) => typeof d !== 'number'))
+      throw new Error(`${what}: ${printType(entry.type)} has no fixed size`);
+    if (entry.owner !== 'all' && module.level !== 'placed')
+      throw new Error(`${what} has owner ${entry.owner} at level ${module.level}`);
+    table.set(entry.name, entry);
+  }
+  for (const entry of module.state)
+    if (entry.of !== undefined && !table.has(entry.of))
+      throw new Error(`state ${entry.name} is of ${entry.of}, which is not in the state table`);
+  return table;
+}
+
+/** Throws an Error that names the first value that breaks a rule. */
+export function verifyModule(module: Module): void {
+  const state = verifyState(module);
+  const names = new Set<string>();
+  for (const func of module.functions) {
+    if (names.has(func.name)) throw new Error(`two functions are named ${func.name}`);
+    names.add(func.name);
+    verifyFunc(func, module.level, state);
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Examples fitted to a model: shapes and labels are checked once against the manifest, values are normalised as batches are
+ * gathered, so that a set of bytes stays bytes.
+ */
+import type { Manifest, TensorInfo } from '../../ir/artifact.js';
+import {
+  badSplit,
+  exampleShape,
+  inputUnsupported,
+  labelNotInteger,
+  labelRange,
+  notFinite,
+  targetShape,
+} from '../../ir/diagnostics/data.js';
+import { product } from '../../ir/types.js';
+import { permutation } from './batches.js';
+import { type Examples, selectExamples } from './examples.js';
+import type { Normalization } from './normalize.js';
+
+export interface Dataset {
+  readonly count: number;
+  /** Shape of one example, as the model takes it. */
+  readonly shape: readonly number[];
+  /** Elements of one example's target; 0 where the loss takes none. */
+  readonly targetWidth: number;
+  /** Normalised examples of the rows `indices`, one after the other into `out` (f32, length * product(shape)). */
+  gather(indices: ArrayLike<number>, out: Float32Array): void;
+  /** Their targets into `out`: class numbers (i32), or values (f32). */
+  gatherTargets(indices: ArrayLike<number>, out: Int32Array | Float32Array): void;
+}
+
+/** The one data input of the model. UserError E320 where there is not exactly one, of f32. */
+export function dataInput(manifest: Manifest): TensorInfo {
+  const { inputs } = manifest;
+  if (inputs.length !== 1) throw inputUnsupported(`it has ${inputs.length} data inputs (${inputs.map((i) => i.name)})`);
+  if (inputs[0].dtype !== 'f32') throw inputUnsupported(`its input '${inputs[0].name}' is ${inputs[0].dtype}, not f32`);
+  return inputs[0];
+}
+
+/**
+ * Splits off a fraction for validation after a seeded shuffle. UserError E319 where a part would be empty.
+ */
+export function splitExamples(all: Examples, fraction: number, seed: number): { train: Examples; validation: Examples } {
+  const held = Math.round(all.count * fraction);
+  if (!(fraction > 0 && fraction < 1) || held === 0 || held === all.count) throw badSplit(fraction, all.count);
+  const order = permutation(all.count, seed, SPLIT);
+  return { train: selectExamples(all, order.subarray(held)), validation: selectExamples(all, order.subarray(0, held)) };
+}
+
+/** Where an epoch's number stands for the seed of a shuffle: no epoch has this one. */
+const SPLIT = -1;
+
+/** Checks the examples against the model and binds them to it. UserError E313-E317, E320. */
+export function bindDataset(examples: Examples, manifest: Manifest, normalization: Normalization): Dataset {
+  const input = dataInput(manifest);
+  const shape = input.shape.slice(1);
+  const size = product(shape);
+  const { source, features, count } = examples;
+  if (product(examples.shape) !== size) throw exampleShape(source, examples.shape, input.name, shape);
+  if (features instanceof Float32Array) {
+    const bad = features.findIndex((x) => !Number.isFinite(x));
+    if (bad >= 0) throw notFinite(source, Math.floor(bad / size), bad % size, features[bad]);
+  }
+  const targets = bindTargets(examples, manifest);
+  const targetWidth = targets.length / count;
+  const scale = Float32Array.from(normalization.std, (s) => 1 / s);
+  const shift = Float32Array.from(normalization.mean, (m, g) => -m / normalization.std[g]);
+  const groups = scale.length;
+
+  return {
+    count,
+    shape,
+    targetWidth,
+    gather(indices, out) {
+      for (let row = 0; row < indices.length; row++) {
+        const from = indices[row] * size;
+        const to = row * size;
+        for (let begin = 0, g = 0; begin < size; begin += normalization.inner, g = (g + 1) % groups) {
+          const [a, b] = [scale[g], shift[g]];
+          const end = groups === 1 ? size : Math.min(begin + normalization.inner, size);
+          for (let i = begin; i < end; i++) out[to + i] = features[from + i] * a + b;
+          if (groups === 1) break;
+        }
+      }
+    },
+    gatherTargets(indices, out) {
+      for (let row = 0; row < indices.length; row++)
+        for (let i = 0; i < targetWidth; i++) out[row * targetWidth + i] = targets[indices[row] * targetWidth + i];
+    },
+  };
+}
+
+/** Targets in the element type and width of the loss; class numbers are checked, and expanded where it takes soft labels. */
+function bindTargets(examples: Examples, manifest: Manifest): Int32Array | Float32Array {
+  const { source, targets, targetWidth, count } = examples;
+  const expected = manifest.loss.target;
+  if (!expected) return new Float32Array(0);
+  const width = product(expected.shape.slice(1));
+  const { classes } = expected;
+  const asClasses = (limit: number): Int32Array => {
+    for (let i = 0; i < targets.length; i++) {
+      const row = Math.floor(i / targetWidth);
+      if (!Number.isFinite(targets[i])) throw notFinite(source, row, i % targetWidth, targets[i]);
+      if (!Number.isInteger(targets[i])) throw labelNotInteger(source, row, targets[i]);
+      if (targets[i] < 0 || targets[i] >= limit) throw labelRange(source, row, targets[i], limit);
+    }
+    return Int32Array.from(targets);
+  };
+  if (expected.dtype === 'i32') {
+    if (targetWidth !== width) throw targetShape(source, targetWidth, width);
+    return asClasses(classes ?? 2 ** 31);
+  }
+  if (classes !== undefined && targetWidth === 1 && width === classes && classes > 1) {
+    const hot = new Float32Array(count * classes);
+    asClasses(classes).forEach((c, row) => {
+      hot[row * classes + c] = 1;
+    });
+    return hot;
+  }
+  if (targetWidth !== width) throw targetShape(source, targetWidth, width);
+  const bad = targets.findIndex((x) => !Number.isFinite(x));
+  if (bad >= 0) throw notFinite(source, Math.floor(bad / width), bad % width, targets[bad]);
+  return Float32Array.from(targets);
+}

@@ -1,0 +1,25 @@
+/**
+ * What the training loop asks of a device. A device is loaded once with an artifact's program and keeps all its buffers;
+ * a step on it is: write the inputs, run a function, read one small vector.
+ */
+import type { TensorData } from '../../ir/graph.js';
+
+/** Stored elements of a buffer; f16 as bits, bool as bytes 0 and 1. */
+export type ArrayData = TensorData['data'] | Uint16Array;
+
+/** Says of each guard whether it is on in this call; segments whose guard is off are not dispatched. */
+export type Guards = (guard: string) => boolean;
+export const everyGuard: Guards = () => true;
+
+export interface Device {
+  /** For people: 'WebAssembly SIMD, 1 thread'. */
+  readonly description: string;
+  /** Dispatches since the device was loaded. */
+  readonly dispatches: number;
+  /** Sets a buffer; `data` has its element type and its stored number of elements. */
+  write(buffer: string, data: ArrayData): void;
+  /** A copy of a buffer's stored elements (symmetric state is packed). */
+  read(buffer: string): ArrayData | Promise<ArrayData>;
+  /** Runs a function's segments in order. Inputs must have been written since the last call: their bytes may be reused. */
+  run(name: string, guards?: Guards): void | Promise<void>;
+}

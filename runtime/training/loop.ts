@@ -1,0 +1,132 @@
+/**
+ * The training loop: per step it writes one batch and the scheduled scalars, runs `train`, and reads back the metrics and
+ * nothing else; after each epoch it runs `eval` over the validation set.
+ */
+import type { Manifest } from '../../ir/artifact.js';
+import { lossNotFinite } from '../../ir/diagnostics/run.js';
+import { batches, inOrder, permutation } from '../data/batches.js';
+import type { Dataset } from '../data/dataset.js';
+import type { Device } from '../devices/device.js';
+import { Feed, type Scalars } from './feed.js';
+import type { DoneReport, EpochReport, Evaluation, Reporter } from './report.js';
+import { klBound, learningRate, momentumAt } from './schedules.js';
+import { describeSettings, type Settings } from './settings.js';
+
+export interface TrainingData {
+  readonly train: Dataset;
+  readonly validation?: Dataset;
+}
+
+/** Largest finite f32: a bound that clips nothing and still is a number. */
+const NO_BOUND = 3.4e38;
+
+/**
+ * Trains on an initialised device. Throws UserError E501 at the first loss that is not finite.
+ */
+export async function train(
+  device: Device,
+  manifest: Manifest,
+  data: TrainingData,
+  settings: Settings,
+  reporter: Reporter = {},
+): Promise<DoneReport> {
+  const feed = new Feed(device, manifest, 'train');
+  const started = performance.now();
+  const dispatchesBefore = device.dispatches;
+  reporter.start?.({
+    model: manifest.model.name,
+    optimizer: manifest.optimizer,
+    device: device.description,
+    settings,
+    batch: manifest.batch.train,
+    trainExamples: data.train.count,
+    validationExamples: data.validation?.count ?? 0,
+  });
+
+  const epochs: EpochReport[] = [];
+  let step = 0;
+  for (let epoch = 0; step < settings.totalSteps; epoch++) {
+    const sum = { loss: 0, correct: 0, count: 0, failed: 0 };
+    let classified = false;
+    const epochStarted = performance.now();
+    for (const rows of batches(permutation(data.train.count, settings.seed, epoch), manifest.batch.train)) {
+      if (step === settings.totalSteps) break;
+      const scalars = scalarsAt(settings, step);
+      // The batch is drawn on one device, so that its first row is the first of the whole batch.
+      const rng = Int32Array.of(settings.seed, step, 0);
+      const metrics = await feed.run(data.train, rows, rng, scalars);
+      step++;
+      const { loss, count, correct } = metrics;
+      if (!Number.isFinite(loss))
+        throw lossNotFinite(loss, step, epoch + 1, describeSettings(settings, manifest.optimizer));
+      sum.loss += loss * count;
+      sum.count += count;
+      sum.correct += correct ?? 0;
+      sum.failed += metrics.failed_inversions ?? 0;
+      classified = correct !== undefined;
+      reporter.step?.({
+        step,
+        epoch: epoch + 1,
+        loss,
+        accuracy: correct === undefined ? undefined : correct / count,
+        learningRate: scalars.lr,
+        momentum: scalars.momentum,
+        metrics,
+      });
+    }
+    const seconds = (performance.now() - epochStarted) / 1000;
+    const report: EpochReport = {
+      epoch: epoch + 1,
+      step,
+      train: {
+        loss: sum.loss / sum.count,
+        accuracy: classified ? sum.correct / sum.count : undefined,
+        count: sum.count,
+      },
+      validation: data.validation && (await evaluate(device, manifest, data.validation)),
+      failedInversions: sum.failed,
+      seconds,
+    };
+    epochs.push(report);
+    reporter.epoch?.(report);
+  }
+  const done: DoneReport = {
+    steps: step,
+    epochs,
+    seconds: (performance.now() - started) / 1000,
+    dispatches: device.dispatches - dispatchesBefore,
+  };
+  reporter.done?.(done);
+  return done;
+}
+
+/** Loss and accuracy over a whole set, with running statistics and without dropout. */
+export async function evaluate(device: Device, manifest: Manifest, data: Dataset): Promise<Evaluation> {
+  const feed = new Feed(device, manifest, 'eval');
+  const sum = { loss: 0, correct: 0, count: 0 };
+  let classified = false;
+  for (const rows of batches(inOrder(data.count), manifest.batch.eval)) {
+    const metrics = await feed.run(data, rows, Int32Array.of(0, 0, 0), {});
+    sum.loss += metrics.loss_sum;
+    sum.correct += metrics.correct ?? 0;
+    sum.count += metrics.count;
+    classified = metrics.correct !== undefined;
+  }
+  return {
+    loss: sum.loss / sum.count,
+    accuracy: classified ? sum.correct / sum.count : undefined,
+    count: sum.count,
+  };
+}
+
+/** The scalar inputs of step `step` (from 0). */
+function scalarsAt(s: Settings, step: number): Scalars {
+  const epoch = step / s.stepsPerEpoch;
+  return {
+    lr: learningRate(s.schedule, epoch),
+    momentum: momentumAt(s.momentumRule, s.momentum, s.schedule, epoch),
+    damping: s.damping,
+    kl_bound: Math.min(NO_BOUND, klBound(s.klClip, s.klDecay, s.schedule, epoch)),
+    weight_decay: s.weightDecay,
+  };
+}

@@ -1,0 +1,61 @@
+/**
+ * What a run tells whoever watches it. Losses are means over examples; accuracies are fractions, absent for regression.
+ */
+import type { Settings } from './settings.js';
+
+export interface StartReport {
+  readonly model: string;
+  readonly optimizer: string;
+  readonly device: string;
+  readonly settings: Settings;
+  readonly batch: number;
+  readonly trainExamples: number;
+  readonly validationExamples: number;
+}
+
+export interface StepReport {
+  /** From 1. */
+  readonly step: number;
+  /** From 1. */
+  readonly epoch: number;
+  readonly loss: number;
+  readonly accuracy?: number;
+  readonly learningRate: number;
+  readonly momentum: number;
+  /** All that the device reported, by name. */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface Evaluation {
+  readonly loss: number;
+  readonly accuracy?: number;
+  readonly count: number;
+}
+
+export interface EpochReport {
+  readonly epoch: number;
+  /** Steps since the beginning. */
+  readonly step: number;
+  /** Over the epoch's batches, each measured before its update. */
+  readonly train: Evaluation;
+  readonly validation?: Evaluation;
+  /** Factors that could not be inverted in this epoch: their previous inverses were kept. */
+  readonly failedInversions: number;
+  /** Seconds of training, without validation. */
+  readonly seconds: number;
+}
+
+export interface DoneReport {
+  readonly steps: number;
+  readonly epochs: readonly EpochReport[];
+  /** Seconds altogether. */
+  readonly seconds: number;
+  readonly dispatches: number;
+}
+
+export interface Reporter {
+  start?(report: StartReport): void;
+  step?(report: StepReport): void;
+  epoch?(report: EpochReport): void;
+  done?(report: DoneReport): void;
+}

@@ -1,0 +1,24 @@
+/**
+ * Writes files so that nothing half-written is ever seen: all under temporary names first, then renamed.
+ */
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { cannotWrite } from '../ir/diagnostics/run.js';
+
+/** Writes `files` (path in `dir` -> bytes), replacing those that exist. UserError E503 where that fails; then none was changed. */
+export function writeFiles(dir: string, files: ReadonlyMap<string, Uint8Array>): void {
+  const pending: { temporary: string; final: string }[] = [];
+  try {
+    for (const [path, bytes] of files) {
+      const final = join(dir, path);
+      const temporary = `${final}.${process.pid}.tmp`;
+      mkdirSync(dirname(final), { recursive: true });
+      pending.push({ temporary, final });
+      writeFileSync(temporary, bytes);
+    }
+    for (const { temporary, final } of pending) renameSync(temporary, final);
+  } catch (e) {
+    for (const { temporary } of pending) rmSync(temporary, { force: true });
+    throw cannotWrite(dir, (e as Error).message);
+  }
+}
