@@ -1,5 +1,5 @@
 /**
- * Reads NumPy's .npy and .npz files for tests: little-endian, C order, the element types that the golden numbers use.
+ * Reads NumPy's .npy and .npz files for tests: little-endian, the element types that the golden numbers use.
  * Formats: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, and ZIP (APPNOTE 4.3) with stored or deflated members.
  */
 import { readFileSync } from 'node:fs';
@@ -22,9 +22,12 @@ export function parseNpy(bytes: Uint8Array): NpyArray {
   const start = (wide ? 12 : 10) + length;
   const header = Buffer.from(bytes.subarray(wide ? 12 : 10, start)).toString('latin1');
   const descr = /'descr': *'([^']+)'/.exec(header)?.[1];
-  const shape = /'shape': *\(([^)]*)\)/.exec(header)?.[1];
-  if (!descr || shape === undefined || !/'fortran_order': *False/.test(header))
-    throw new Error(`cannot read npy header ${header}`);
+  const dims = /'shape': *\(([^)]*)\)/.exec(header)?.[1];
+  if (!descr || dims === undefined) throw new Error(`cannot read npy header ${header}`);
+  const shape = dims
+    .split(',')
+    .filter((s) => s.trim())
+    .map(Number);
   const data = bytes.slice(start).buffer;
   const make: Record<string, () => NpyArray['data']> = {
     '<f8': () => new Float64Array(data),
@@ -35,13 +38,19 @@ export function parseNpy(bytes: Uint8Array): NpyArray {
     '|b1': () => new Uint8Array(data),
   };
   if (!make[descr]) throw new Error(`cannot read npy elements ${descr}`);
-  return {
-    shape: shape
-      .split(',')
-      .filter((s) => s.trim())
-      .map(Number),
-    data: make[descr](),
-  };
+  const elements = make[descr]();
+  return { shape, data: /'fortran_order': *True/.test(header) ? rowMajor(elements, shape) : elements };
+}
+
+/** Elements that lie with the first index fastest, reordered. */
+function rowMajor(data: NpyArray['data'], shape: readonly number[]): NpyArray['data'] {
+  const out = data.slice();
+  const index = shape.map(() => 0);
+  for (let i = 0; i < data.length; i++) {
+    out[index.reduce((at, v, d) => at * shape[d] + v, 0)] = data[i];
+    for (let d = 0; d < shape.length && ++index[d] === shape[d]; d++) index[d] = 0;
+  }
+  return out;
 }
 
 export function readNpy(path: string): NpyArray {

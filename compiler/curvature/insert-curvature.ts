@@ -3,14 +3,14 @@
  * inverses as state, and an output `natural(p)` beside `gradient(p)`: the gradient preconditioned with them. A parameter
  * that no rule covers keeps its plain gradient; its report says why. Also gives the output `failed_inversions`.
  */
-import { dims } from '../../ir/builder.js';
+import { type Builder, dims } from '../../ir/builder.js';
 import { definitions, type Func, findFunction, type Module, type ParameterReport, type Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { extend } from '../../ir/rewrite.js';
 import { tensor } from '../../ir/types.js';
 import { type Batch, factorWidths, precondition } from './kronecker.js';
 import { Ledger } from './ledger.js';
-import { type ConvUse, type Context, type DenseUse, isBiasOf, recognizeBatchNorm, recognizeWeight } from './recognize.js';
+import { type Context, isBiasOf, recognizeBatchNorm, recognizeWeight } from './recognize.js';
 import { solveUnitBlocks, unitFisher } from './unit-batch-norm.js';
 
 const PASS = 'curvature';
@@ -18,63 +18,132 @@ const PASS = 'curvature';
 export interface CurvatureOptions {
   /** Attempts with ten times the damping before an inversion is given up. Default 5. */
   readonly retries?: number;
-  /** Wider factors are not built: the layer keeps its plain gradient. Default 10,240 (a factor of 210 MB, 1e12 flops to invert). */
+  /** Wider factors are not built; the layer keeps its plain gradient. Default 10,240: 210 MB, and 1e12 operations to invert. */
   readonly largestFactor?: number;
 }
 
-/** What becomes of a parameter. */
+/** How a parameter is trained; `natural` where its gradient is preconditioned. */
 interface Verdict {
-  readonly rule: string;
+  readonly rule: 'kfac-conv' | 'kfac-dense' | 'unit-bn' | 'plain';
   readonly why: string;
   readonly natural?: Value;
 }
 
+/** What is known while the layers are visited. */
+interface Visit {
+  readonly ledger: Ledger;
+  readonly context: Context;
+  readonly batch: Batch;
+  readonly largestFactor: number;
+  /** By parameter, in the order of the module's parameters. */
+  readonly gradients: ReadonlyMap<string, Value>;
+  readonly verdicts: Map<string, Verdict>;
+}
+
+/** Input: the module after `differentiate`, batch bound. Adds the scalar input `damping` (lambda > 0). */
 export function insertCurvature(module: Module, options: CurvatureOptions = {}): Module {
   const train = findFunction(module, 'train');
   const { b, given } = extend(train, PASS, [{ name: 'damping', type: tensor('f32', []) }]);
-  const gradients = new Map<string, Value>();
-  for (const p of module.parameters) {
-    const output = b.outputs.find((o) => o.name === `gradient(${p.name})`);
-    if (output) gradients.set(p.name, output.value);
-  }
-  const batch: Batch = {
-    valid: b.inputs.find((v) => v.name === 'valid')!,
-    count: b.outputs.find((o) => o.name === 'count')!.value,
-    damping: given[0],
+  const outputs = new Map(b.outputs.map((o) => [o.name, o.value]));
+  const valid = b.inputs.find((v) => v.name === 'valid');
+  const count = outputs.get('count');
+  if (!valid || !count) throw new Error('train has no valid or no count: attachLoss runs before insertCurvature');
+  const visit: Visit = {
+    ledger: new Ledger(b, options.retries ?? 5),
+    context: contextOf(b, outputs.get('loss')!, dims(valid)[0]),
+    batch: { valid, count, damping: given[0] },
+    largestFactor: options.largestFactor ?? 10_240,
+    gradients: gradientsOf(module, outputs),
+    verdicts: new Map(),
   };
-  const context = contextOf(b.finish(), dims(batch.valid)[0]);
-  const ledger = new Ledger(b, options.retries ?? 5);
-  const verdicts = new Map<string, Verdict>();
-  for (const [name, gradient] of gradients) {
-    if (verdicts.has(name)) continue;
+  // Layers first: a bias belongs to its layer, wherever it stands in the list of parameters.
+  for (const [name, gradient] of visit.gradients) {
     b.loc = passLoc(PASS, gradient.loc);
-    const norm = recognizeBatchNorm(context, gradient);
-    if (norm) unitBlocks(ledger, context, gradients, name, batch, verdicts);
+    if (visit.verdicts.has(name)) continue;
+    if (recognizeBatchNorm(visit.context, gradient)) visitBatchNorm(visit, name, gradient);
+    else visitLayer(visit, name, gradient);
   }
-  for (const [name, gradient] of gradients) {
-    if (verdicts.has(name)) continue;
-    const use = recognizeWeight(context, gradient);
-    if (use.kind === 'none') continue;
-    b.loc = passLoc(PASS, gradient.loc);
-    kronecker(ledger, context, gradients, name, use, batch, verdicts, options.largestFactor ?? 10_240);
+  for (const [name, gradient] of visit.gradients) {
+    const { verdicts, context } = visit;
+    if (!verdicts.has(name)) verdicts.set(name, plain(whyPlain(context, gradient)));
+    const { natural } = verdicts.get(name)!;
+    if (natural) b.output(`natural(${name})`, natural);
   }
-  for (const [name, gradient] of gradients) {
-    const verdict = verdicts.get(name);
-    if (verdict?.natural) b.output(`natural(${name})`, verdict.natural);
-    if (verdict) continue;
-    const use = recognizeWeight(context, gradient);
-    verdicts.set(name, { rule: 'plain', why: use.kind === 'none' ? use.why : 'no curvature rule' });
-  }
-  b.output('failed_inversions', ledger.failedInversions());
+  b.loc = passLoc(PASS);
+  b.output('failed_inversions', visit.ledger.failedInversions());
+  return assemble(module, train, b.finish(), visit);
+}
+
+function assemble(module: Module, before: Func, after: Func, { ledger, verdicts }: Visit): Module {
   const parameters = module.parameters.map((p): ParameterReport => {
     const verdict = verdicts.get(p.name);
     return verdict ? { ...p, rule: verdict.rule, why: verdict.why } : p;
   });
-  const done = b.finish();
-  return {
-    ...module,
-    parameters,
-    state: [...module.state, ...ledger.entries],
-    functions: module.functions.map((f) => (f === train ? done : f)),
-  };
+  const functions = module.functions.map((f) => (f === before ? after : f));
+  return { ...module, parameters, functions, state: [...module.state, ...ledger.entries] };
+}
+
+function gradientsOf(module: Module, outputs: ReadonlyMap<string, Value>): Map<string, Value> {
+  const gradients = new Map<string, Value>();
+  for (const { name } of module.parameters) {
+    const gradient = outputs.get(`gradient(${name})`);
+    if (gradient) gradients.set(name, gradient);
+  }
+  return gradients;
+}
+
+function contextOf(b: Builder, loss: Value, examples: number): Context {
+  const defs = definitions(b);
+  const forward = new Set<Value>([loss]);
+  for (const node of [...b.nodes].reverse())
+    if (node.results.some((r) => forward.has(r))) for (const v of node.operands) forward.add(v);
+  return { definition: (v) => defs.get(v), forward: (v) => forward.has(v), examples };
+}
+
+const plain = (why: string): Verdict => ({ rule: 'plain', why });
+
+function whyPlain(context: Context, gradient: Value): string {
+  if (recognizeBatchNorm(context, gradient)) return 'the other half of its batch normalisation is not trained';
+  const use = recognizeWeight(context, gradient);
+  return use.kind === 'none' ? use.why : 'no layer took it';
+}
+
+function visitLayer(visit: Visit, name: string, gradient: Value): void {
+  const { context, gradients, ledger, batch, verdicts } = visit;
+  const use = recognizeWeight(context, gradient);
+  if (use.kind === 'none') return;
+  const [biasName, biasGradient] =
+    [...gradients].find(([other, g]) => !verdicts.has(other) && isBiasOf(context, use, g)) ?? [];
+  const widths = factorWidths(use, biasGradient !== undefined);
+  const widest = Math.max(widths.A, widths.G);
+  if (widest > visit.largestFactor) {
+    verdicts.set(name, plain(`its factor would be ${widest} wide; the limit is ${visit.largestFactor}`));
+    return;
+  }
+  const natural = precondition(ledger, name, use, biasGradient, batch);
+  const rule = `kfac-${use.kind}` as const;
+  const size = `A ${widths.A}, G ${widths.G}`;
+  verdicts.set(name, { rule, why: biasName ? `${size}; with ${biasName} as a column` : size, natural: natural.weight });
+  if (biasName) verdicts.set(biasName, { rule, why: `a column of ${name}`, natural: natural.bias });
+}
+
+function visitBatchNorm(visit: Visit, name: string, gradient: Value): void {
+  const { context, gradients, ledger, batch, verdicts } = visit;
+  const { b } = ledger;
+  const mine = recognizeBatchNorm(context, gradient)!;
+  const partner = [...gradients].find(([, g]) => {
+    const other = recognizeBatchNorm(context, g);
+    return other?.node === mine.node && other.which !== mine.which;
+  });
+  if (!partner) return;
+  const me: [string, Value] = [name, gradient];
+  const [[gammaName, gamma], [betaName, beta]] = mine.which === 'gamma' ? [me, partner] : [partner, me];
+  const [, gammaRows, betaRows] = mine.node.results;
+  const [channels] = dims(gamma);
+  const fisher = ledger.statistic(`${gammaName}.F`, gammaName, tensor('f32', [3, channels]), () =>
+    unitFisher(b, gammaRows, betaRows, batch.count),
+  );
+  const natural = solveUnitBlocks(b, fisher, gamma, beta, batch.damping);
+  verdicts.set(gammaName, { rule: 'unit-bn', why: `2x2 blocks with ${betaName}`, natural: natural.gamma });
+  verdicts.set(betaName, { rule: 'unit-bn', why: `2x2 blocks with ${gammaName}`, natural: natural.beta });
 }

@@ -39,7 +39,10 @@ export interface Preconditioned {
 /** Widths of the two factors, the ones column included. */
 export function factorWidths(use: ConvUse | DenseUse, withBias: boolean): { readonly A: number; readonly G: number } {
   const [first, second] = matrixSizes(use);
-  return { A: (use.kind === 'dense' && use.inFirst ? first : second) + (withBias ? 1 : 0), G: use.kind === 'dense' && use.inFirst ? second : first };
+  return {
+    A: (use.kind === 'dense' && use.inFirst ? first : second) + (withBias ? 1 : 0),
+    G: use.kind === 'dense' && use.inFirst ? second : first,
+  };
 }
 
 /** Rows and columns of one group's gradient matrix. */
@@ -103,7 +106,9 @@ export function precondition(
   const form = use.kind === 'conv' ? convForm(b, use, batch.valid) : denseForm(b, use, batch.valid);
   const groups = form.groups > 1 ? [form.groups] : [];
   const perRow = b.div(b.fill(1 / form.positions), batch.count);
-  const A = ledger.statistic(`${name}.A`, name, symmetric(form.inputs + (ones ? 1 : 0), groups), () => form.A(perRow, ones));
+  const A = ledger.statistic(`${name}.A`, name, symmetric(form.inputs + (ones ? 1 : 0), groups), () =>
+    form.A(perRow, ones),
+  );
   const G = ledger.statistic(`${name}.G`, name, symmetric(form.outputs, groups), () => form.G(batch.count));
   const { shiftA, shiftG } = splitDamping(b, A, G, batch.damping);
   const unpack = (v: Value) => b.node('unpack', [v]);

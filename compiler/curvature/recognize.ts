@@ -74,6 +74,8 @@ export function recognizeWeight(c: Context, gradient: Value): ConvUse | DenseUse
       return none('it is used more than once: its gradient is a sum of several products');
     case 'scatter_add':
       return none('it is a table that is looked up by index');
+    case 'reduce_sum':
+      return none('it is a bias or a scale of no layer that is preconditioned');
     default:
       return none(`its gradient comes from ${node.op}, which has no curvature rule`);
   }
@@ -117,11 +119,16 @@ export function isBiasOf(c: Context, use: ConvUse | DenseUse, gradient: Value): 
   // A sum over axes of size one may have been left out.
   const axis = use.kind === 'conv' ? 1 : shape.length - 1;
   const features = dims(use.dy)[use.kind === 'dense' && use.dyTransposed ? 0 : 1];
-  return shape[axis] === features && shape.every((n, i) => (i === axis ? !axes.includes(i) : n === 1 || axes.includes(i)));
+  return (
+    shape[axis] === features && shape.every((n, i) => (i === axis ? !axes.includes(i) : n === 1 || axes.includes(i)))
+  );
 }
 
 /** The batch_norm_grad whose per-example rows (result 1: gamma, 2: beta) sum to this gradient. */
-export function recognizeBatchNorm(c: Context, gradient: Value): { readonly node: Node; readonly which: 'gamma' | 'beta' } | undefined {
+export function recognizeBatchNorm(
+  c: Context,
+  gradient: Value,
+): { readonly node: Node; readonly which: 'gamma' | 'beta' } | undefined {
   const sum = c.definition(gradient);
   if (sum?.op !== 'reduce_sum') return undefined;
   const node = c.definition(sum.operands[0]);

@@ -1,0 +1,146 @@
+/**
+ * Turns gradients into updates. Consumes the outputs gradient(p) and natural(p) of `train`; adds velocity state, the new
+ * value of every parameter, and one output `metrics`. Velocity is the step that was taken, before the weight is rescaled:
+ * v = -lr nu u + momentum v, w = rescale(w + v): SP-NGD eq 23, where v = w(t) - w(t-1) without rescaling.
+ */
+import { type Builder, dims } from '../../ir/builder.js';
+import { findFunction, type Module, type Output, type StateEntry, type Value } from '../../ir/graph.js';
+import { passLoc } from '../../ir/loc.js';
+import { extend } from '../../ir/rewrite.js';
+import { concrete, product, tensor } from '../../ir/types.js';
+import { klScale } from './kl-clip.js';
+import { packMetrics } from './metrics.js';
+import { rescaled, type WeightRescaling } from './rescaling.js';
+
+const PASS = 'optimizer';
+
+export interface UpdateOptions {
+  readonly optimizer: 'spngd' | 'sgd';
+  /** Norm of convolution and fully connected weights after the update (eq 24); spngd only. Default 'off'. */
+  readonly weightRescaling?: WeightRescaling;
+  /** Whether steps are held in the trust region `kl_bound`; spngd only. Default true. */
+  readonly klClip?: boolean;
+}
+
+/** A parameter, and what it steps along: the natural gradient, or the plain one. */
+interface Trained {
+  readonly name: string;
+  readonly weight: Value;
+  readonly gradient: Value;
+  readonly direction: Value;
+  readonly preconditioned: boolean;
+  /** <direction, gradient>, f32[]. It is not finite when an element of the direction is not (inf * 0 is NaN too). */
+  readonly dot: Value;
+}
+
+export interface Updated {
+  readonly module: Module;
+  /** For each function with an output `metrics`, the names of its elements in order. */
+  readonly metrics: Readonly<Record<string, readonly string[]>>;
+}
+
+/**
+ * Input: the module after `differentiate`, for spngd after `insertCurvature`. Adds scalar inputs f32[]: lr, momentum, and
+ * kl_bound (spngd with klClip) or weight_decay (sgd: on weights, not on biases, scales and shifts).
+ *
+ * A direction with an element that is not finite never reaches the weights: the parameter and its velocity stay as they are,
+ * and the metric `nonfinite` counts it.
+ */
+export function insertUpdate(module: Module, options: UpdateOptions): Updated {
+  const spngd = options.optimizer === 'spngd';
+  const clips = spngd && (options.klClip ?? true) && findFunction(module, 'train').outputs.some((o) => isNatural(o));
+  const names = ['lr', 'momentum', ...(spngd ? [] : ['weight_decay']), ...(clips ? ['kl_bound'] : [])];
+  const train = findFunction(module, 'train');
+  const inputs = names.map((name) => ({ name, type: tensor('f32', []) }));
+  const { b, given } = extend(train, PASS, inputs);
+  b.loc = passLoc(PASS);
+  const [lr, momentum, third] = given;
+  const trained = module.parameters.flatMap((p) => directionOf(b, p.name, spngd ? undefined : third));
+  const preconditioned = trained.filter((t) => t.preconditioned).map((t) => t.dot);
+  const nu = clips ? klScale(b, preconditioned, lr, third) : undefined;
+  const plainStep = b.neg(lr);
+  const naturalStep = nu ? b.mul(plainStep, nu) : plainStep;
+  const state: StateEntry[] = [];
+  for (const t of trained) {
+    b.loc = passLoc(PASS, t.gradient.loc);
+    const width = spngd ? outputWidth(module, t.name) : undefined;
+    const rescale = (w: Value) => (width ? rescaled(b, w, width, options.weightRescaling ?? 'off') : w);
+    state.push(advance(b, t, t.preconditioned ? naturalStep : plainStep, momentum, rescale));
+  }
+  b.loc = passLoc(PASS);
+  const extra = [
+    ...(nu ? [{ name: 'kl_scale', value: nu }] : []),
+    ...b.outputs.filter((o) => o.name === 'failed_inversions'),
+    { name: 'nonfinite', value: countNotFinite(b, trained) },
+  ];
+  const wanted = b.outputs.filter((o) => ['loss', 'correct', 'count'].includes(o.name));
+  b.outputs.length = 0;
+  const metrics: Record<string, readonly string[]> = { train: packMetrics(b, [...wanted, ...extra]) };
+  const done = b.finish();
+  const functions = module.functions.map((f) => {
+    if (f === train) return done;
+    if (f.name !== 'eval') return f;
+    const { b: e } = extend(f, PASS, []);
+    metrics.eval = packMetrics(e, e.outputs.splice(0));
+    return e.finish();
+  });
+  return { module: { ...module, functions, state: [...module.state, ...state] }, metrics };
+}
+
+const isNatural = (o: Output): boolean => o.name.startsWith('natural(');
+
+/** Weight decay is for weights: what has more than one axis of more than one element. */
+function decays(weight: Value): boolean {
+  return dims(weight).filter((n) => n > 1).length > 1;
+}
+
+function directionOf(b: Builder, name: string, decay: Value | undefined): Trained[] {
+  const output = (n: string) => b.outputs.find((o) => o.name === n)?.value;
+  const gradient = output(`gradient(${name})`);
+  if (!gradient) return [];
+  b.loc = passLoc(PASS, gradient.loc);
+  const weight = b.read(name, gradient.type);
+  const natural = output(`natural(${name})`);
+  const decayed = decay && decays(weight) ? b.add(gradient, b.mul(weight, decay)) : gradient;
+  const direction = natural ?? decayed;
+  const dot = b.sumAll(b.mul(direction, gradient));
+  return [{ name, weight, gradient, direction, preconditioned: natural !== undefined, dot }];
+}
+
+/** d_out of eq 24, as the curvature pass found it: the width of the layer's G. Undefined for what is no layer's weight. */
+function outputWidth(module: Module, name: string): number | undefined {
+  const factor = module.state.find((s) => s.name === `${name}.G` && s.role === 'factor');
+  return factor && product(concrete(factor.type.shape).slice(0, -1));
+}
+
+/** Moves one parameter and gives its velocity's state. */
+function advance(b: Builder, t: Trained, step: Value, momentum: Value, rescale: (w: Value) => Value): StateEntry {
+  const name = `${t.name}.velocity`;
+  const before = b.read(name, t.weight.type);
+  const sound = b.node('is_finite', [t.dot]);
+  const velocity = b.add(b.mul(t.direction, step), b.mul(before, momentum));
+  const weight = rescale(b.add(t.weight, velocity));
+  b.update(name, b.select(sound, velocity, before, `${name}.next`));
+  b.update(t.name, b.select(sound, weight, t.weight, `${t.name}.next`));
+  return {
+    name,
+    type: t.weight.type,
+    role: 'velocity',
+    owner: 'all',
+    lifetime: 'training',
+    checkpoint: true,
+    init: { kind: 'fill', value: 0 },
+    of: t.name,
+    loc: b.loc,
+  };
+}
+
+/** Number of parameters whose direction is not finite. */
+function countNotFinite(b: Builder, trained: readonly Trained[]): Value {
+  const dots = b.node(
+    'concat',
+    trained.map((t) => b.reshape(t.dot, [1])),
+    { attrs: { axis: 0 } },
+  );
+  return b.sumAll(b.cast(b.node('not', [b.node('is_finite', [dots])]), 'f32'), 'nonfinite');
+}
