@@ -67,7 +67,7 @@ export function resultOrder(node: Node, orderOf: (v: Value) => Order | null | un
     order = own;
   }
   if (!order) return undefined;
-  if (node.op === 'reshape') return order;
+  if (node.op === 'reshape' || count === 1) return order;
   if (node.op === 'transpose') {
     const groups = byDimension(order, spaceOf(node.operands[0].type));
     return groups ? merge(intsOf(node.attrs, 'perm').flatMap((p) => groups[p])) : null;

@@ -26,7 +26,7 @@ interface Info {
   readonly level: number;
   readonly pure: boolean;
   readonly loads: boolean;
-  readonly type: RegisterType;
+  readonly type: RegisterType | 'u8';
   /** i32 sums and products only: free in an address. */
   readonly affine: boolean;
   readonly ops: number;
@@ -34,7 +34,7 @@ interface Info {
 
 const UNKNOWN = Number.POSITIVE_INFINITY;
 
-const registerType = (t: KernelType): RegisterType => (t === 'f16' ? 'f32' : t === 'u8' ? 'i32' : t);
+const registerType = (t: KernelType): RegisterType | 'u8' => (t === 'f16' ? 'f32' : t);
 
 function children(e: Expr): readonly Expr[] {
   switch (e.kind) {
@@ -118,10 +118,10 @@ export function bindShared(body: readonly Stmt[], params: readonly KernelParam[]
 }
 
 class Binder {
-  private interner = new Interner();
+  private readonly interner = new Interner();
   private infos = new Map<number, Info>();
   private readonly names = new Map<string, { level: number; mutable: boolean; type: RegisterType }>();
-  private readonly memories = new Map<string, { type: RegisterType; pure: boolean }>();
+  private readonly memories = new Map<string, { type: RegisterType | 'u8'; pure: boolean }>();
   private readonly used = new Set<string>();
   private counter = 0;
 
@@ -130,10 +130,13 @@ class Binder {
   }
 
   private define(name: string, level: number, mutable: boolean, type: RegisterType): void {
-    // A name that comes back in another block means another thing: forget what was derived from it.
-    if (this.used.has(name)) this.infos = new Map();
     this.used.add(name);
     this.names.set(name, { level, mutable, type });
+  }
+
+  /** Forgets what was derived from names: now some are defined that were not, or mean another thing than in another block. */
+  private forget(): void {
+    this.infos = new Map();
   }
 
   private info(e: Expr): Info {
@@ -151,7 +154,7 @@ class Binder {
       loads ||= p.loads;
       ops += p.ops;
     }
-    let type: RegisterType = 'f32';
+    let type: Info['type'] = 'f32';
     let affine = false;
     switch (e.kind) {
       case 'const':
@@ -216,6 +219,7 @@ class Binder {
       if (s.kind === 'alloc') this.memories.set(s.name, { type: registerType(s.type), pure: false });
       if (s.kind === 'let' || s.kind === 'var') this.define(s.name, scope.depth, s.kind === 'var', s.type);
     }
+    this.forget();
     this.count(body, scope, scope.depth, barrier, new Set());
     const scopes = [...outer, scope];
     for (const s of body) this.statement(s, scopes);
@@ -262,6 +266,7 @@ class Binder {
         this.define(own.var, depth, false, 'i32');
         const vector = own.bind === 'vector' ? own.var : scope.vector;
         scope.out.push({ ...own, body: this.block(own.body, scopes, barrier, vector) });
+        this.forget();
         return;
       }
       case 'tileEach': {
@@ -288,7 +293,7 @@ class Binder {
     if (e.kind === 'const' || e.kind === 'ref') return e;
     const here = scopes.length - 1;
     const i = this.info(e);
-    if (i.pure && i.level <= here) {
+    if (i.pure && i.level <= here && i.type !== 'u8') {
       const home = this.home(i, scopes[here].barrier);
       const scope = scopes[home];
       const bound = scope.bound.get(i.id);
@@ -308,6 +313,7 @@ class Binder {
   }
 
   private bind(e: Expr, i: Info, scopes: readonly Scope[]): Expr {
+    if (i.type === 'u8') throw new Error('registers hold bytes as i32');
     const scope = scopes[scopes.length - 1];
     const value = withChildren(
       e,

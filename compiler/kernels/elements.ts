@@ -121,7 +121,9 @@ export class Elements {
   private load(value: Value, index: Index, guard: Expr | undefined, otherwise: number): Expr {
     const at = this.offset(value, index);
     const memory = this.memory(value);
-    return guard ? { kind: 'loadIf', cond: guard, memory, index: at, otherwise } : load(memory, at);
+    const element: Expr = guard ? { kind: 'loadIf', cond: guard, memory, index: at, otherwise } : load(memory, at);
+    // Registers hold bytes as i32.
+    return value.type.dtype === 'u8' ? unary('toI32', element) : element;
   }
 
   private compute(node: Node, index: Index, guard: Expr | undefined): Expr {
@@ -238,25 +240,30 @@ const viewRules: Readonly<Record<string, ViewRule>> = {
 };
 
 /**
- * Statements that finish one element of the anchor's result: stores of all region outputs, the nodes after the anchor inlined.
- * `index`: the element's index in the anchor's result (packed results: the offset among the stored elements, alone).
+ * Statements that finish one element of a value: stores of all region outputs, the nodes that follow it inlined.
+ * `index`: the element's index in the value (packed values: the offset among the stored elements, alone).
  */
 export type Epilogue = (index: Index, element: Expr) => Stmt[];
 
-export function epilogueOf(region: Region, elements: Elements): Epilogue {
-  const result = region.anchor?.results[0];
-  if (!result) throw new Error('an epilogue needs an anchor');
-  const orders = alignments(region.nodes, result);
-  const space = spaceOf(result.type);
+/** The stores of a region's outputs, each aligned with `space`, given one element of it. */
+export function storesFrom(space: Value, region: Region, elements: Elements): Epilogue {
+  const orders = alignments(region.nodes, space);
+  const shape = spaceOf(space.type);
   return (index, element) => {
-    const after = elements.given(result, element);
+    const after = elements.given(space, element);
     return region.outputs.map((out) => {
       const order = orders.get(out);
-      if (!order) throw new Error(`${out.name} is not aligned with ${result.name}`);
-      const at = alignedIndex(index, space, order, spaceOf(out.type));
+      if (!order) throw new Error(`${out.name} is not aligned with ${space.name}`);
+      const at = alignedIndex(index, shape, order, spaceOf(out.type));
       return store(elements.memory(out), after.offset(out, at), after.at(out, at));
     });
   };
+}
+
+/** What follows the region's anchor, given its result's index and element. */
+export function epilogueOf(region: Region, elements: Elements): Epilogue {
+  if (!region.anchor) throw new Error('an epilogue needs an anchor');
+  return storesFrom(region.anchor.results[0], region, elements);
 }
 
 /** Memory names of a region's values: `p0..pn`, inputs first, then outputs. */

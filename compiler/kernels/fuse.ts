@@ -7,6 +7,7 @@ import type { Func } from '../../ir/graph.js';
 import { type Fusion, growRegions } from './grow.js';
 import { fuseHorizontally } from './horizontal.js';
 import { chooseInlined, chooseNothing, rankNodes } from './inline.js';
+import type { Region } from './region.js';
 import { schedule } from './schedule.js';
 
 export type { Fusion } from './grow.js';
@@ -19,7 +20,14 @@ export interface FuseOptions {
 export function fuse(func: Func, { enabled = true }: FuseOptions = {}): Fusion {
   const ranking = rankNodes(func);
   const inlining = enabled ? chooseInlined(func, ranking) : chooseNothing(func, ranking);
-  const { regions, aliasOf } = growRegions(func, ranking, inlining, enabled);
-  const ordered = schedule(func, regions, aliasOf);
-  return { regions: enabled ? fuseHorizontally(func, ordered, aliasOf) : ordered, aliasOf };
+  const { regions, aliasOf } = growRegions(ranking, inlining, enabled);
+  const merged = enabled ? fuseHorizontally(func, regions, aliasOf) : regions;
+  // The place of a region in the user's program: that of its anchor, or of the last value that it writes.
+  const place = (region: Region): number => {
+    const last = region.anchor && !region.parts ? region.anchor.results : region.outputs;
+    return Math.max(...last.map((v) => ranking.position.get(ranking.definitions.get(v)!)!));
+  };
+  const places = new Map(merged.map((r) => [r, place(r)]));
+  const ordered = [...merged].sort((a, b) => places.get(a)! - places.get(b)!);
+  return { regions: schedule(func, ordered, aliasOf), aliasOf };
 }

@@ -3,7 +3,7 @@
  * that it reads at the same place (epilogue), or else starts a pointwise region. A region may only read what regions of
  * lower rank write, so no cycle can arise.
  */
-import type { Func, Node, Value } from '../../ir/graph.js';
+import type { Node, Value } from '../../ir/graph.js';
 import { ops } from '../../ir/ops/table.js';
 import { storedCount } from '../../ir/types.js';
 import { type Order, resultOrder, rowMajor } from './alignment.js';
@@ -39,7 +39,7 @@ interface Cone {
   readonly leaves: readonly Value[];
 }
 
-export function growRegions(func: Func, ranking: Ranking, inlining: Inlining, enabled = true): Fusion {
+export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true): Fusion {
   const { rank, definitions } = ranking;
   const { inlined, stored } = inlining;
   const aliasOf = new Map<Value, Value>();
@@ -49,6 +49,14 @@ export function growRegions(func: Func, ranking: Ranking, inlining: Inlining, en
     let at = v;
     for (let next = aliasOf.get(at); next; next = aliasOf.get(at)) at = next;
     return at;
+  };
+  /** The region that writes the bytes of `v`, which for refreshed state is the one that computes the fresh value. */
+  const producerOf = (v: Value): Growing | undefined => {
+    for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
+      const region = regionOf.get(at);
+      if (region) return region;
+    }
+    return undefined;
   };
 
   /** The nodes that are recomputed for `node`, itself included, and the values that they read from memory. */
@@ -86,7 +94,7 @@ export function growRegions(func: Func, ranking: Ranking, inlining: Inlining, en
   const latestProducer = (cone: Cone): Growing | undefined => {
     let latest: Growing | undefined;
     for (const v of cone.leaves) {
-      const region = regionOf.get(root(v));
+      const region = producerOf(v);
       if (region && (!latest || region.rank > latest.rank)) latest = region;
     }
     return latest;
@@ -100,12 +108,12 @@ export function growRegions(func: Func, ranking: Ranking, inlining: Inlining, en
     if (region.seed.guard !== node.guard) return 'guards differ';
     if (storedCount(result.type) !== storedCount(region.seed.results[0].type)) return 'element counts differ';
     for (const v of cone.leaves) {
-      const producer = regionOf.get(root(v));
+      const producer = producerOf(v);
       if (producer === region && !region.made.has(v)) return `${v.name} shares memory with a value of the region`;
       if (producer && producer !== region && producer.rank >= region.rank) return `${v.name} is not ready before`;
     }
     const orders = new Map<Value, Order | null>();
-    const orderOf = (v: Value): Order | null | undefined => orders.get(v) ?? region.orders.get(v);
+    const orderOf = (v: Value): Order | null | undefined => (orders.has(v) ? orders.get(v) : region.orders.get(v));
     for (const n of cone.nodes) {
       const order = resultOrder(n, orderOf);
       if (order !== undefined) orders.set(n.results[0], order);
@@ -131,6 +139,8 @@ export function growRegions(func: Func, ranking: Ranking, inlining: Inlining, en
     }
     if (node.op === 'refresh') {
       aliasOf.set(node.results[0], node.operands[1]);
+      const fresh = producerOf(node.operands[0]);
+      if (fresh) regionOf.set(node.results[0], fresh);
       continue;
     }
     const cone = coneOf(node);

@@ -130,7 +130,8 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     const consumers = (users.get(value) ?? []).filter((u) => inlined.has(u) || stored.has(u));
     const keptHere = node.results.some((r) => kept.has(r));
     if (isAnchor(node) || node.op === 'refresh') {
-      const live = keptHere || node.results.some((r) => (users.get(r) ?? []).some((u) => inlined.has(u) || stored.has(u)));
+      const live =
+        keptHere || node.results.some((r) => (users.get(r) ?? []).some((u) => inlined.has(u) || stored.has(u)));
       return live ? '' : undefined;
     }
     if (keptHere) return 'it is a result of the function';
@@ -162,8 +163,7 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     }
     if (node.op === 'concat' && node.operands.length > MOST_CONCAT) return `it joins ${node.operands.length} values`;
     const cost = elementCost(node);
-    if (cost > budget)
-      return sites > 1 ? `${sites} kernels read it` : `${home.op} would recompute it too often`;
+    if (cost > budget) return sites > 1 ? `${sites} kernels read it` : `${home.op} would recompute it too often`;
     const size = (sizes.get(home) ?? 0) + 1;
     if (size > MOST_NODES && kind !== 'source') return `${home.op} holds ${MOST_NODES} nodes already`;
     sizes.set(home, size);
@@ -183,8 +183,16 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
   return { inlined, stored, kept };
 }
 
-/** No fusion: each live node but a reshape is stored. */
+/** No fusion: every node that something needs is stored. */
 export function chooseNothing(func: Func, ranking: Ranking): Inlining {
   const kept = keptValues(func, ranking.definitions);
-  return { inlined: new Set(), stored: new Map(func.nodes.map((n) => [n, 'fusion is off'])), kept };
+  const needed = new Set<Value>(kept);
+  const stored = new Map<Node, string>();
+  for (let i = ranking.nodes.length - 1; i >= 0; i--) {
+    const node = ranking.nodes[i];
+    if (!node.results.some((r) => needed.has(r))) continue;
+    stored.set(node, 'fusion is off');
+    for (const o of node.operands) needed.add(o);
+  }
+  return { inlined: new Set(), stored, kept };
 }

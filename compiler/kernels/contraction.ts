@@ -1,0 +1,25 @@
+/**
+ * Contractions: a region around a matrix product, a convolution or one of its gradients, or a second moment, to one kernel.
+ * Operands may be computed by a prologue; the epilogue finishes each element while its tile is in registers.
+ */
+import type { Kernel } from '../../ir/kernel.js';
+import { chooseAlgorithm } from './contraction-algorithms.js';
+import type { TileChoice } from './contraction-tile.js';
+import { Elements, epilogueOf } from './elements.js';
+import { Frame, finishKernel } from './frame.js';
+import type { Region } from './region.js';
+
+export type { TileChoice } from './contraction-tile.js';
+
+/**
+ * @param choice overrides of the algorithm's tile choice
+ * @returns parameters `p0..pn`: the region's inputs, then its outputs
+ */
+export function lowerContraction(region: Region, name: string, choice: Partial<TileChoice> = {}): Kernel {
+  const anchor = region.anchor;
+  if (!anchor) throw new Error(`${name}: a contraction needs an anchor`);
+  const frame = new Frame(region);
+  const elements = new Elements(region, frame.parameters);
+  const finish = epilogueOf(region, elements);
+  return finishKernel(frame, name, chooseAlgorithm(anchor).lower({ anchor, elements, finish, choice }));
+}

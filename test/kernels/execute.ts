@@ -1,0 +1,93 @@
+/**
+ * Runs a function the way a device does: fused into regions, each lowered to a kernel, the kernels run in order. What comes
+ * out is compared with the float64 evaluator.
+ */
+import { expect } from 'vitest';
+import { fuse } from '../../compiler/kernels/fuse.js';
+import { lowerRegion } from '../../compiler/kernels/lower.js';
+import type { Region } from '../../compiler/kernels/region.js';
+import { evaluate } from '../../ir/evaluate.js';
+import type { Func, Value } from '../../ir/graph.js';
+import type { Kernel } from '../../ir/kernel.js';
+import { interpret, type KernelData } from '../../ir/kernel-interpret.js';
+import { type DType, storedCount } from '../../ir/types.js';
+import { verifyKernel } from '../../ir/verify-kernel.js';
+
+export function storage(dtype: DType, from: number | ArrayLike<number>): KernelData {
+  const make = dtype === 'f32' || dtype === 'f16' ? Float32Array : dtype === 'i32' ? Int32Array : Uint8Array;
+  return typeof from === 'number' ? new make(from) : make.from(from);
+}
+
+export interface Executed {
+  readonly outputs: Record<string, KernelData>;
+  readonly regions: readonly Region[];
+  readonly kernels: readonly Kernel[];
+}
+
+export function execute(func: Func, inputs: Record<string, ArrayLike<number>>, enabled = true): Executed {
+  const { regions, aliasOf } = fuse(func, { enabled });
+  const memory = new Map<Value, KernelData>();
+  for (const v of [...func.inputs, ...func.reads]) memory.set(v, storage(v.type.dtype, inputs[v.name]));
+  const root = (v: Value): Value => {
+    let at = v;
+    for (let next = aliasOf.get(at); next; next = aliasOf.get(at)) at = next;
+    return at;
+  };
+  const kernels: Kernel[] = [];
+  regions.forEach((region, k) => {
+    const kernel = lowerRegion(region, `k${k}`);
+    verifyKernel(kernel);
+    kernels.push(kernel);
+    const reads = region.inputs.map((v) => {
+      const data = memory.get(root(v));
+      if (!data) throw new Error(`region ${k} reads ${v.name} before it is written`);
+      return data;
+    });
+    const writes = region.outputs.map((v) => {
+      if (memory.has(v)) throw new Error(`${v.name} is written twice`);
+      // What a kernel forgets to write must not look right by chance.
+      const data = storage(v.type.dtype, storedCount(v.type)).fill(77);
+      memory.set(v, data);
+      return data;
+    });
+    interpret(kernel, Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])));
+  });
+  const outputs: Record<string, KernelData> = {};
+  for (const o of func.outputs) outputs[o.name] = memory.get(root(o.value))!;
+  return { outputs, regions, kernels };
+}
+
+/**
+ * Fused and unfused results against float64. An f32 result of n roundings is off by about sqrt(n) 2^-24 of the largest
+ * intermediate; 3e-6 of the largest output covers the chains and sums of these tests (up to about 10^6 terms in blocks).
+ */
+export function agrees(func: Func, inputs: Record<string, ArrayLike<number>>, tolerance = 3e-6): Executed {
+  const rounded = Object.fromEntries(
+    [...func.inputs, ...func.reads].map((v) => [v.name, Float64Array.from(storage(v.type.dtype, inputs[v.name]))]),
+  );
+  const truth = evaluate(func, rounded, rounded).outputs;
+  const runs = [true, false].map((enabled) => execute(func, inputs, enabled));
+  runs.forEach((run, k) => {
+    for (const [name, want] of Object.entries(truth)) {
+      const got = run.outputs[name];
+      expect(got.length, name).toBe(want.length);
+      let largest = 1e-30;
+      for (const w of want) if (Number.isFinite(w)) largest = Math.max(largest, Math.abs(w));
+      for (let i = 0; i < want.length; i++) {
+        const equal = Object.is(got[i], want[i]) || got[i] === want[i];
+        if (!equal && !(Math.abs(got[i] - want[i]) <= tolerance * largest))
+          expect.fail(`${k ? 'unfused' : 'fused'} ${name}[${i}] = ${got[i]}, not ${want[i]} (largest ${largest})`);
+      }
+    }
+  });
+  return runs[0];
+}
+
+/** Numbers in about (-2, 2) without pattern, the same each time. */
+export function noise(n: number, seed = 1): Float64Array {
+  let s = seed * 2654435761;
+  return Float64Array.from({ length: n }, () => {
+    s = (Math.imul(s, 1664525) + 1013904223) >>> 0;
+    return (s / 2 ** 32) * 4 - 2;
+  });
+}
