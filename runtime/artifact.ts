@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
 import { join, sep } from 'node:path';
-import { type Manifest, MANIFEST, manifestSchema, SCHEMA_VERSION, WEIGHTS } from '../ir/artifact.js';
+import { MANIFEST, type Manifest, manifestSchema, SCHEMA_VERSION, WEIGHTS } from '../ir/artifact.js';
 import {
   fileHash,
   fileMissing,

@@ -1,8 +1,8 @@
 /**
  * The trained model as ONNX: the artifact's template (the model in inference form, without weights) gets each tensor that its nodes
  * read as an initializer. The protobuf is spliced by hand: fields are copied as they are, only the graph's length changes.
- * Field numbers: onnx.proto, ModelProto.graph = 7, GraphProto {node = 1, initializer = 5}, NodeProto.input = 1, TensorProto
- * {dims = 1, data_type = 2, name = 8, raw_data = 9}.
+ * Field numbers: onnx.proto, ModelProto.graph = 7, GraphProto {node = 1, initializer = 5, input = 11}, NodeProto {input = 1,
+ * output = 2}, ValueInfoProto.name = 1, TensorProto {dims = 1, data_type = 2, name = 8, raw_data = 9}.
  */
 import { TEMPLATE } from '../ir/artifact.js';
 import { templateBroken } from '../ir/diagnostics/artifact.js';
@@ -13,7 +13,10 @@ import { concrete, type DType } from '../ir/types.js';
 const MODEL_GRAPH = 7;
 const GRAPH_NODE = 1;
 const GRAPH_INITIALIZER = 5;
+const GRAPH_INPUT = 11;
 const NODE_INPUT = 1;
+const NODE_OUTPUT = 2;
+const VALUE_NAME = 1;
 const TENSOR = { dims: 1, dataType: 2, name: 8, rawData: 9 };
 const VARINT = 0;
 const BYTES = 2;
@@ -23,22 +26,42 @@ const dataType: Record<DType, number> = { f32: 1, u8: 2, i32: 6, i64: 7, bool: 9
 
 const MAX_BYTES = 2 ** 31 - 1;
 
-/** `template` with `tensors` as initializers. UserError E420 where it is not an ONNX file, E505 above 2 GiB. */
-export function exportOnnx(template: Uint8Array, tensors: ReadonlyMap<string, TensorData>): Uint8Array {
+/**
+ * `template` with `trained` as initializers, in place of those of the same name; and with `constants` where it lacks them.
+ * UserError E420 where it is no ONNX file or would still lack a tensor, E505 above 2 GiB.
+ */
+export function exportOnnx(
+  template: Uint8Array,
+  trained: ReadonlyMap<string, TensorData>,
+  constants: ReadonlyMap<string, TensorData> = new Map(),
+): Uint8Array {
   const model = readFields(template);
   const graphs = model.filter((f) => f.number === MODEL_GRAPH && f.wire === BYTES);
   if (graphs.length !== 1) throw templateBroken(TEMPLATE, `it has ${graphs.length} graphs`);
   const graph = readFields(graphs[0].content);
 
+  const kept = graph.filter((f) => f.number !== GRAPH_INITIALIZER || !trained.has(nameIn(f, TENSOR.name)));
+  const fed = new Set<string>();
+  const known = new Set<string>();
   const read = new Set<string>();
-  for (const node of graph) {
-    if (node.number !== GRAPH_NODE) continue;
-    for (const f of readFields(node.content)) if (f.number === NODE_INPUT) read.add(text(f.content));
+  for (const field of kept) {
+    if (field.number === GRAPH_INITIALIZER) known.add(nameIn(field, TENSOR.name));
+    else if (field.number === GRAPH_INPUT) fed.add(nameIn(field, VALUE_NAME));
+    else if (field.number === GRAPH_NODE)
+      for (const f of readFields(field.content)) {
+        if (f.number === NODE_INPUT) read.add(text(f.content));
+        if (f.number === NODE_OUTPUT) known.add(text(f.content));
+      }
   }
   // What the program holds beside the model's own tensors (folded constants) is of no use to a reader of the file.
-  const insert = [...tensors].filter(([name]) => read.has(name));
-  const replaced = new Set(insert.map(([name]) => name));
-  const kept = graph.filter((f) => f.number !== GRAPH_INITIALIZER || !replaced.has(tensorName(f.content)));
+  const insert = [...trained, ...[...constants].filter(([name]) => !known.has(name))].filter(([name]) =>
+    read.has(name),
+  );
+  for (const [name] of insert) known.add(name);
+  // An empty name stands for an optional input that is left out.
+  for (const name of read)
+    if (name !== '' && !known.has(name))
+      throw templateBroken(TEMPLATE, `no tensor is named '${name}', which a node reads`);
 
   const content = [...kept.map((f) => f.whole), ...insert.flatMap(([name, t]) => initializer(name, t))];
   const parts = model.flatMap((f) => (f === graphs[0] ? lengthDelimited(MODEL_GRAPH, content) : [f.whole]));
@@ -91,8 +114,9 @@ function readFields(bytes: Uint8Array): Field[] {
   return fields;
 }
 
-function tensorName(tensor: Uint8Array): string {
-  const field = readFields(tensor).find((f) => f.number === TENSOR.name);
+/** The string field `number` of a message. */
+function nameIn(message: Field, number: number): string {
+  const field = readFields(message.content).find((f) => f.number === number);
   return field ? text(field.content) : '';
 }
 

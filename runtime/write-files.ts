@@ -1,8 +1,8 @@
 /**
  * Writes files so that nothing half-written is ever seen: all under temporary names first, then renamed.
  */
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { accessSync, constants, existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { cannotWrite } from '../ir/diagnostics/run.js';
 
 /** Writes `files` (path in `dir` -> bytes), replacing those that exist. UserError E503 where that fails; then none was changed. */
@@ -19,6 +19,21 @@ export function writeFiles(dir: string, files: ReadonlyMap<string, Uint8Array>):
     for (const { temporary, final } of pending) renameSync(temporary, final);
   } catch (e) {
     for (const { temporary } of pending) rmSync(temporary, { force: true });
+    throw cannotWrite(dir, (e as Error).message);
+  }
+}
+
+/**
+ * Whether files could be written to `dir`, made where it is missing: asked before a long run rather than after it. Changes
+ * nothing. UserError E503.
+ */
+export function checkWritable(dir: string): void {
+  let at = resolve(dir);
+  while (!existsSync(at)) at = dirname(at);
+  try {
+    if (!statSync(at).isDirectory()) throw new Error(`${at} is not a folder`);
+    accessSync(at, constants.W_OK);
+  } catch (e) {
     throw cannotWrite(dir, (e as Error).message);
   }
 }

@@ -40,7 +40,11 @@ export function dataInput(manifest: Manifest): TensorInfo {
 /**
  * Splits off a fraction for validation after a seeded shuffle. UserError E319 where a part would be empty.
  */
-export function splitExamples(all: Examples, fraction: number, seed: number): { train: Examples; validation: Examples } {
+export function splitExamples(
+  all: Examples,
+  fraction: number,
+  seed: number,
+): { train: Examples; validation: Examples } {
   const held = Math.round(all.count * fraction);
   if (!(fraction > 0 && fraction < 1) || held === 0 || held === all.count) throw badSplit(fraction, all.count);
   const order = permutation(all.count, seed, SPLIT);

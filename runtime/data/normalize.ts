@@ -35,8 +35,7 @@ export function chooseNormalization(text: string, train: Examples, shape: readon
 
 function standard({ features, count }: Examples, shape: readonly number[]): Normalization {
   const size = features.length / count;
-  const [groups, inner] =
-    shape.length >= 3 ? [shape[0], size / shape[0]] : shape.length === 1 ? [size, 1] : [1, size];
+  const [groups, inner] = shape.length >= 3 ? [shape[0], size / shape[0]] : shape.length === 1 ? [size, 1] : [1, size];
   const sum = new Float64Array(groups);
   const square = new Float64Array(groups);
   // Two passes: the one-pass formula cancels where the mean is large beside the deviation.

@@ -11,18 +11,20 @@ export interface NpyArray {
   readonly data: Uint8Array | Int32Array | Float32Array;
 }
 
-const readers: Record<string, { bytes: number; read: (v: DataView, at: number) => number; make: 'u8' | 'i32' | 'f32' }> =
-  {
-    '|u1': { bytes: 1, read: (v, at) => v.getUint8(at), make: 'u8' },
-    '|b1': { bytes: 1, read: (v, at) => v.getUint8(at), make: 'u8' },
-    '|i1': { bytes: 1, read: (v, at) => v.getInt8(at), make: 'i32' },
-    '<i2': { bytes: 2, read: (v, at) => v.getInt16(at, true), make: 'i32' },
-    '<u2': { bytes: 2, read: (v, at) => v.getUint16(at, true), make: 'i32' },
-    '<i4': { bytes: 4, read: (v, at) => v.getInt32(at, true), make: 'i32' },
-    '<i8': { bytes: 8, read: (v, at) => Number(v.getBigInt64(at, true)), make: 'i32' },
-    '<f4': { bytes: 4, read: (v, at) => v.getFloat32(at, true), make: 'f32' },
-    '<f8': { bytes: 8, read: (v, at) => v.getFloat64(at, true), make: 'f32' },
-  };
+const readers: Record<
+  string,
+  { bytes: number; read: (v: DataView, at: number) => number; make: 'u8' | 'i32' | 'f32' }
+> = {
+  '|u1': { bytes: 1, read: (v, at) => v.getUint8(at), make: 'u8' },
+  '|b1': { bytes: 1, read: (v, at) => v.getUint8(at), make: 'u8' },
+  '|i1': { bytes: 1, read: (v, at) => v.getInt8(at), make: 'i32' },
+  '<i2': { bytes: 2, read: (v, at) => v.getInt16(at, true), make: 'i32' },
+  '<u2': { bytes: 2, read: (v, at) => v.getUint16(at, true), make: 'i32' },
+  '<i4': { bytes: 4, read: (v, at) => v.getInt32(at, true), make: 'i32' },
+  '<i8': { bytes: 8, read: (v, at) => Number(v.getBigInt64(at, true)), make: 'i32' },
+  '<f4': { bytes: 4, read: (v, at) => v.getFloat32(at, true), make: 'f32' },
+  '<f8': { bytes: 8, read: (v, at) => v.getFloat64(at, true), make: 'f32' },
+};
 
 /** 64-bit integers must fit 32 bits, f64 is rounded to f32. UserError E305-E307. */
 export function decodeNpy(bytes: Uint8Array, path: string): NpyArray {
@@ -86,7 +88,8 @@ export function decodeNpz(bytes: Uint8Array, path: string): Map<string, NpyArray
     within(data, packed);
     const member = `${path}:${name}`;
     const body = bytes.subarray(data, data + packed);
-    if (method !== 0 && method !== 8) throw dataTypeUnsupported(member, `zip method ${method}`, 'stored or deflated members');
+    if (method !== 0 && method !== 8)
+      throw dataTypeUnsupported(member, `zip method ${method}`, 'stored or deflated members');
     let raw = body;
     if (method === 8) {
       try {

@@ -100,7 +100,11 @@ function openNpz(path: string): Examples {
       throw dataCorrupt(path, `it has no array ${names.join(' or ')} (it has ${[...arrays.keys()].join(', ')})`);
     return arrays.get(found)!;
   };
-  return pairArrays(path, pick(['x', 'X', 'x_train', 'images', 'data']), pick(['y', 'Y', 'y_train', 'labels', 'target']));
+  return pairArrays(
+    path,
+    pick(['x', 'X', 'x_train', 'images', 'data']),
+    pick(['y', 'Y', 'y_train', 'labels', 'target']),
+  );
 }
 
 /** Arrays whose first dimension counts the examples. */

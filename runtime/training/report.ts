@@ -1,11 +1,12 @@
 /**
  * What a run tells whoever watches it. Losses are means over examples; accuracies are fractions, absent for regression.
  */
+import type { Manifest } from '../../ir/artifact.js';
 import type { Settings } from './settings.js';
 
 export interface StartReport {
   readonly model: string;
-  readonly optimizer: string;
+  readonly optimizer: Manifest['optimizer'];
   readonly device: string;
   readonly settings: Settings;
   readonly batch: number;

@@ -1,0 +1,54 @@
+/**
+ * Writes an artifact: the whole folder under a temporary name beside its place, then one rename, so that there is never half
+ * an artifact. An artifact that is there is replaced; any other folder is left alone.
+ */
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { MANIFEST } from '../ir/artifact.js';
+import { UserError } from '../ir/diagnostics/error.js';
+import { cannotWrite, notOurFolder } from '../ir/diagnostics/run.js';
+
+/** UserError E503 where the folder cannot be written, E504 where it holds something else. */
+export function writeArtifact(dir: string, files: ReadonlyMap<string, Uint8Array>): void {
+  const target = resolve(dir);
+  let temporary: string | undefined;
+  try {
+    if (existsSync(target) && !isReplaceable(target)) throw notOurFolder(dir);
+    mkdirSync(dirname(target), { recursive: true });
+    temporary = mkdtempSync(join(dirname(target), `.${basename(target)}.`));
+    const fresh = join(temporary, 'new');
+    for (const [path, bytes] of files) {
+      mkdirSync(dirname(join(fresh, path)), { recursive: true });
+      writeFileSync(join(fresh, path), bytes);
+    }
+    if (existsSync(target)) renameSync(target, join(temporary, 'old'));
+    renameSync(fresh, target);
+  } catch (e) {
+    if (e instanceof UserError) throw e;
+    throw cannotWrite(dir, (e as Error).message);
+  } finally {
+    if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+/** Whether a folder is empty or was written by us. */
+function isReplaceable(dir: string): boolean {
+  if (!statSync(dir).isDirectory()) return false;
+  if (readdirSync(dir).length === 0) return true;
+  try {
+    const { generator } = JSON.parse(readFileSync(join(dir, MANIFEST), 'utf8')) as { generator?: unknown };
+    return typeof generator === 'string' && generator.startsWith('spngdc ');
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * `spngdc compile`: reads the model, compiles it, writes the artifact, prints what came out.
+ */
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { type Command, Option } from 'commander';
+import type { CompileOptions, EmitLevel } from '../compiler/compile.js';
+import { modelNotFound } from '../ir/diagnostics/command-line.js';
+import type { TensorData } from '../ir/graph.js';
+import { readSafetensors } from '../ir/safetensors.js';
+import { count, seed, several } from './arguments.js';
+import { writeArtifact } from './artifact-folder.js';
+import type { Terminal } from './terminal.js';
+
+/** What commander gives: CompileOptions but for what must be read first, and for where to write. */
+type Flags = Omit<CompileOptions, 'weights' | 'inputs' | 'dropout'> & {
+  readonly outDir?: string;
+  readonly weights?: string;
+  readonly input?: readonly string[];
+  readonly dropout: 'on' | 'off';
+  /** There is one of each so far; commander refuses others. */
+  readonly preset: 'default';
+  readonly target: 'wasm';
+};
+
+const emitLevels: EmitLevel[] = ['model', 'train', 'kernels', 'program'];
+
+const examples = `
+Examples:
+  $ spngdc compile resnet20.onnx --batch 128
+  $ spngdc compile lenet.onnx --init he-normal --seed 1       a model without weights, or to begin anew
+  $ spngdc compile resnet50.onnx --input x:Nx3x64x64          another image size than the one exported
+  $ spngdc compile net.onnx --freeze 'layer1.*' --freeze stem.weight
+  $ spngdc compile net.onnx --optimizer sgd -o net-sgd.spngd
+  $ spngdc compile net.onnx --emit train                      print the training graph; writes only with -o`;
+
+export function addCompile(program: Command, terminal: Terminal): void {
+  program
+    .command('compile')
+    .description('compile an ONNX model into a training artifact (a folder)')
+    .argument('<model>', 'the forward model, an .onnx file')
+    .option('-o, --out-dir <dir>', "the artifact folder (default: the model's name with .spngd, here)")
+    .option('--batch <n>', 'examples in a training step (default: 64)', count)
+    .option('--eval-batch <n>', 'examples in an evaluation (default: as --batch)', count)
+    .addOption(new Option('--optimizer <name>', 'how to train').choices(['spngd', 'sgd']).default('spngd'))
+    .addOption(new Option('--preset <name>', 'hyper-parameters to begin with').choices(['default']).default('default'))
+    .addOption(
+      new Option('--loss <kind>', "the loss (default: from the model's head)").choices([
+        'softmax-cross-entropy',
+        'mean-squared-error',
+        'output',
+      ]),
+    )
+    .addOption(
+      new Option('--labels <form>', 'class numbers, or a distribution for each example').choices(['index', 'soft']),
+    )
+    .option('--output <name>', 'the output that the loss reads, where the model has several')
+    .option('--input <name[:shape]>', 'a data input, with its shape: x:Nx3x64x64 (may be repeated)', several)
+    .addOption(new Option('--init <scheme>', 'draw new weights').choices(['he-normal']))
+    .option('--seed <n>', 'seed of all random numbers (default: 0)', seed)
+    .option('--weights <file>', 'weights by name, a .safetensors file')
+    .option(
+      '--freeze <pattern>',
+      'do not train parameters with such names; * matches anything (may be repeated)',
+      several,
+    )
+    .option(
+      '--train <pattern>',
+      'train parameters with such names, against the rules or --freeze (may be repeated)',
+      several,
+    )
+    .addOption(new Option('--dropout <how>', 'dropout while training').choices(['on', 'off']).default('on'))
+    .addOption(
+      new Option('--bn-variance <kind>', 'running variance: as ONNX defines it, or as PyTorch computes it').choices([
+        'population',
+        'unbiased',
+      ]),
+    )
+    .addOption(new Option('--emit <level>', 'print the program at a level').choices(emitLevels))
+    .addOption(new Option('--target <name>', 'what to compile for').choices(['wasm']).default('wasm'))
+    .addHelpText('after', examples)
+    .action((model: string, flags: Flags) => compileCommand(model, flags, terminal));
+}
+
+async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Terminal): Promise<void> {
+  const { outDir, weights, input, dropout, preset: _preset, target: _target, ...same } = flags;
+  const options: CompileOptions = {
+    ...same,
+    inputs: input,
+    dropout: dropout === 'on',
+    weights: weights === undefined ? undefined : readWeights(weights),
+  };
+  // Loaded here, so that `run` and `inspect` start without the compiler.
+  const { compile } = await import('../compiler/compile.js');
+  const compiled = compile(readModel(path), basename(path), options);
+  for (const notice of compiled.notices) stderr.write(`note: ${notice}\n`);
+  if (compiled.text !== undefined) {
+    stdout.write(compiled.text.endsWith('\n') ? compiled.text : `${compiled.text}\n`);
+    if (outDir === undefined) return;
+  }
+  const dir = outDir ?? `${basename(path).replace(/\.onnx$/i, '')}.spngd`;
+  writeArtifact(dir, compiled.files);
+  (compiled.text === undefined ? stdout : stderr).write(`${compiled.report}\nwritten to ${dir}\n`);
+}
+
+function readModel(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch {
+    throw modelNotFound(path);
+  }
+}
+
+function readWeights(path: string): ReadonlyMap<string, TensorData> {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch {
+    throw modelNotFound(path);
+  }
+  return readSafetensors(bytes, path);
+}

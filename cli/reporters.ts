@@ -1,0 +1,107 @@
+/**
+ * How a run is shown: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs.
+ */
+import type { EpochReport, Evaluation, Reporter } from '../runtime/training/report.js';
+import { describeSettings } from '../runtime/training/settings.js';
+import { duration, percent, type Terminal } from './terminal.js';
+
+export interface RunReporter extends Reporter {
+  /** The results lie in these files. */
+  written?(files: readonly string[]): void;
+  /** Clears what would be in the way of a message. */
+  close?(): void;
+}
+
+export function chooseReporter(
+  terminal: Terminal,
+  how: { readonly json?: boolean; readonly quiet?: boolean },
+): RunReporter {
+  if (how.json) return jsonReporter(terminal, how.quiet ?? false);
+  return textReporter(terminal, how.quiet ?? false);
+}
+
+function jsonReporter({ stdout }: Terminal, quiet: boolean): RunReporter {
+  const line = (event: string, fields: object): void => {
+    stdout.write(`${JSON.stringify({ event, ...fields })}\n`);
+  };
+  const always: RunReporter = {
+    done: ({ epochs, ...rest }) => line('done', { ...rest, last: epochs.at(-1) }),
+    written: (files) => line('written', { files }),
+  };
+  if (quiet) return always;
+  return {
+    ...always,
+    start: (report) => line('start', report),
+    step: (report) => line('step', report),
+    epoch: (report) => line('epoch', report),
+  };
+}
+
+/** A long epoch says that it lives at least this often where there is no bar, in milliseconds. */
+const LINE_INTERVAL = 10_000;
+const BAR_INTERVAL = 100;
+
+function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter {
+  let total = 0;
+  let started = 0;
+  let shown = 0;
+  let bar = false;
+  const clear = (): void => {
+    if (bar) stderr.write('\r\x1b[2K');
+    bar = false;
+  };
+  const end: RunReporter = {
+    done: (r) => {
+      clear();
+      const last = r.epochs.at(-1);
+      const result = last ? `, ${describeEpoch(last)}` : '';
+      stdout.write(`trained ${r.steps} steps in ${duration(r.seconds)}${result}\n`);
+    },
+    written: (files) => {
+      for (const f of files) stdout.write(`wrote ${f}\n`);
+    },
+    close: clear,
+  };
+  if (quiet) return end;
+  return {
+    ...end,
+    start: (r) => {
+      total = r.settings.totalSteps;
+      started = performance.now();
+      shown = started;
+      stdout.write(
+        `${r.model}: ${r.optimizer}, ${describeSettings(r.settings, r.optimizer)}, seed ${r.settings.seed}\n` +
+          `  ${r.trainExamples} examples, ${r.validationExamples} to validate; ` +
+          `${total} steps of ${r.batch} on ${r.device}\n`,
+      );
+    },
+    step: (r) => {
+      const now = performance.now();
+      const every = stderr.isTTY ? BAR_INTERVAL : LINE_INTERVAL;
+      if (now - shown < every) return;
+      shown = now;
+      const left = ((now - started) / 1000 / r.step) * (total - r.step);
+      const text = `step ${r.step}/${total}  loss ${r.loss.toFixed(4)}  ${duration(left)} left`;
+      if (!stderr.isTTY) {
+        stderr.write(`${text}\n`);
+        return;
+      }
+      const width = Math.max(10, Math.min(40, (stderr.columns ?? 80) - text.length - 4));
+      const filled = Math.round((width * r.step) / total);
+      stderr.write(`\r\x1b[2K[${'='.repeat(filled)}${' '.repeat(width - filled)}] ${text}`);
+      bar = true;
+    },
+    epoch: (r) => {
+      clear();
+      stdout.write(`epoch ${r.epoch}  ${describeEpoch(r)}  ${duration(r.seconds)}\n`);
+      if (r.failedInversions > 0)
+        stdout.write(`  ${r.failedInversions} factors could not be inverted; their previous inverses were kept\n`);
+    },
+  };
+}
+
+function describeEpoch(r: EpochReport): string {
+  const part = (name: string, e: Evaluation): string =>
+    `${name} loss ${e.loss.toFixed(4)}${e.accuracy === undefined ? '' : ` accuracy ${percent(e.accuracy)}`}`;
+  return part('train', r.train) + (r.validation ? `  ${part('validation', r.validation)}` : '');
+}

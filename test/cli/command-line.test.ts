@@ -1,0 +1,236 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import onnxProto from 'onnx-proto';
+import { describe, expect, it } from 'vitest';
+import { runCommandLine } from '../../cli/command-line.js';
+import { readSafetensors } from '../../ir/safetensors.js';
+import { VERSION } from '../../ir/version.js';
+import { copyModule, temporaryFolder, tinyFiles, writeTiny } from '../runtime/tiny-artifact.js';
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function spngdc(...args: string[]): Promise<Outcome> {
+  let [out, err] = ['', ''];
+  const terminal = {
+    stdout: { write: (t: string) => (out += t) },
+    stderr: { write: (t: string) => (err += t) },
+  };
+  const code = await runCommandLine(args, terminal);
+  return { code, out, err };
+}
+
+/** Rows [loss, 1] with a target that the tiny artifact does not read. */
+function csv(...losses: number[]): string {
+  const path = join(temporaryFolder(), 'd.csv');
+  writeFileSync(path, losses.map((l) => `${l},1,0\n`).join(''));
+  return path;
+}
+
+describe('spngdc run', () => {
+  it('trains, reports each epoch, and writes weights and model', async () => {
+    const out = join(temporaryFolder(), 'results');
+    const {
+      code,
+      out: text,
+      err,
+    } = await spngdc(
+      ...[
+        'run',
+        writeTiny(),
+        '--data',
+        csv(1, 3),
+        '--validation',
+        csv(4),
+        '--epochs',
+        '2',
+        '--lr',
+        '0.25',
+        '--out',
+        out,
+      ],
+    );
+    expect(err).toBe('');
+    expect(code).toBe(0);
+    expect(text).toContain('epoch 1  train loss 2.0000  validation loss 4.0000');
+    expect(text).toContain('epoch 2 ');
+    expect(readdirSync(out).sort()).toEqual(['tiny.onnx', 'weights.safetensors']);
+    // The tiny program sets w to the learning rate of its last step: 4 steps, linear decay, 0.25 * 1/4.
+    const w = readSafetensors(readFileSync(join(out, 'weights.safetensors')), 'w').get('w')!.data;
+    expect(w).toEqual(Float32Array.of(0.0625));
+    const model = onnxProto.onnx.ModelProto.decode(readFileSync(join(out, 'tiny.onnx')));
+    expect(model.graph!.initializer!.map((t) => t.name)).toEqual(['w']);
+  });
+
+  it('reports JSON lines', async () => {
+    const out = temporaryFolder();
+    const { code, out: text } = await spngdc(
+      ...['run', writeTiny(), '--data', csv(1, 3, 5, 7, 9), '--split', '0.4', '--epochs', '1', '--json', '--out', out],
+    );
+    expect(code).toBe(0);
+    const lines = text
+      .trimEnd()
+      .split('\n')
+      .map((l) => JSON.parse(l));
+    expect(lines.map((l) => l.event)).toEqual(['start', 'step', 'step', 'step', 'epoch', 'done', 'written']);
+    expect(lines[0]).toMatchObject({ trainExamples: 3, validationExamples: 2 });
+    expect(lines[4]).toMatchObject({ epoch: 1, step: 3, validation: { count: 2 } });
+    expect(lines[6].files).toEqual([join(out, 'weights.safetensors'), join(out, 'tiny.onnx')]);
+  });
+
+  it('is quiet but for the end', async () => {
+    const { out } = await spngdc('run', writeTiny(), '--data', csv(1), '--quiet', '--out', temporaryFolder());
+    expect(out).toMatch(/^trained 2 steps in .*\nwrote .*\nwrote .*\n$/);
+  });
+
+  const results = (): string => join(temporaryFolder(), 'results');
+  it.each([
+    ['501', 'a loss that is not finite', () => ['run', writeTiny(), '--data', csv(1, 2), '--normalize', '0,1e-45']],
+    ['401', 'no artifact', () => ['run', temporaryFolder(), '--data', csv(1)]],
+    ['402', 'a broken manifest', () => ['run', writeTiny((m) => delete m.loss), '--data', csv(1)]],
+    ['301', 'no data', () => ['run', writeTiny(), '--data', '/nowhere.csv']],
+    ['313', 'data of another shape', () => ['run', writeTiny((m) => (m.inputs[0].shape = [1, 5])), '--data', csv(1)]],
+    ['316', 'NaN in the data', () => ['run', writeTiny(), '--data', csv(Number.NaN)]],
+    ['319', 'a split that leaves nothing', () => ['run', writeTiny(), '--data', csv(1), '--split', '0.1']],
+    ['318', 'a bad normalisation', () => ['run', writeTiny(), '--data', csv(1), '--normalize', 'much']],
+    ['602', 'epochs and steps', () => ['run', writeTiny(), '--data', csv(1), '--epochs', '1', '--steps', '1']],
+    [
+      '603',
+      'damping for sgd',
+      () => ['run', writeTiny((m) => (m.optimizer = 'sgd')), '--data', csv(1), '--damping', '1'],
+    ],
+  ] as [string, string, () => string[]][])('E%s: %s; exit 1, nothing written', async (code, _what, args) => {
+    const out = results();
+    const outcome = await spngdc(...args(), '--out', out);
+    expect(outcome.err).toMatch(new RegExp(`^error E${code}: `));
+    expect(outcome.code).toBe(1);
+    expect(existsSync(out)).toBe(false);
+  });
+
+  it('E503 where the results cannot be written', async () => {
+    const file = join(temporaryFolder(), 'file');
+    writeFileSync(file, '');
+    const outcome = await spngdc('run', writeTiny(), '--data', csv(1), '--quiet', '--out', join(file, 'x'));
+    expect(outcome.err).toMatch(/^error E503: /);
+    expect(outcome.code).toBe(1);
+    expect(readFileSync(file, 'utf8')).toBe('');
+  });
+});
+
+describe('faults of our own', () => {
+  /** A kernel that traps: it is given a grid beyond memory. */
+  const trapping = (): string =>
+    writeTiny((m) => (m.program.kernels[1].grid = 2 ** 30), tinyFiles().set('kernels/program.wasm', copyModule()));
+  it('are one line and exit 70', async () => {
+    const { code, err } = await spngdc('run', trapping(), '--data', csv(1), '--quiet');
+    expect(code).toBe(70);
+    expect(err).toMatch(/^fault: train\.s0 \(copy2\) trapped: .*this is a fault of spngdc.*\n$/);
+  });
+  it('show where with SPNGDC_DEBUG', async () => {
+    process.env.SPNGDC_DEBUG = '1';
+    try {
+      expect((await spngdc('run', trapping(), '--data', csv(1), '--quiet')).err).toContain('at WasmDevice.run');
+    } finally {
+      delete process.env.SPNGDC_DEBUG;
+    }
+  });
+});
+
+describe('spngdc inspect', () => {
+  it('shows settings, layers, kernels and memory', async () => {
+    const { code, out } = await spngdc('inspect', writeTiny());
+    expect(code).toBe(0);
+    for (const text of [
+      'tiny',
+      'spngd',
+      'kl_clip',
+      '0.001',
+      'plain gradient',
+      'a made-up model',
+      'copy2',
+      'nothing to fuse',
+    ])
+      expect(out).toContain(text);
+    expect(out).toMatch(/planned peak +1\.54 kB/);
+    expect(out).toMatch(/state: parameter +4 B/);
+  });
+  it('shows one part, as text or JSON', async () => {
+    const { out } = await spngdc('inspect', writeTiny(), '--parameters');
+    expect(out).toMatch(/^parameters\n.*\n +w +\[1\] +1 +yes/);
+    expect(out).not.toContain('kernels');
+    const json = JSON.parse((await spngdc('inspect', writeTiny(), '--json')).out);
+    expect(Object.keys(json)).toEqual(['summary', 'layers', 'kernels', 'memory']);
+    expect(json.summary.defaults.damping).toBe(0.01);
+    expect(json.kernels[1].dispatches).toEqual({ train: 1, eval: 1 });
+  });
+});
+
+describe('the grammar', () => {
+  it('helps', async () => {
+    const { code, out } = await spngdc('--help');
+    expect(code).toBe(0);
+    for (const text of ['compile', 'run', 'inspect', 'Examples:', 'Exit codes:']) expect(out).toContain(text);
+    for (const command of ['compile', 'run', 'inspect']) {
+      const help = await spngdc(command, '--help');
+      expect(help.code).toBe(0);
+      expect(help.out).toContain('Usage: spngdc');
+    }
+    expect((await spngdc('--version')).out.trim()).toBe(VERSION);
+  });
+  it.each([
+    [['frobnicate'], 'unknown command'],
+    [['inspect'], "missing required argument 'artifact'"],
+    [['run', 'x'], 'required option'],
+    [['run', 'x', '--data', 'd', '--lr', 'fast'], "option '--lr <x>'"],
+    [['run', 'x', '--data', 'd', '--split', '2'], 'between 0 and 1'],
+    [['run', 'x', '--data', 'd', '--steps', '1.5'], 'whole number'],
+    [['run', 'x', '--data', 'd', '--what'], "unknown option '--what'"],
+    [['compile', 'm.onnx', '--optimizer', 'adam'], 'Allowed choices are spngd, sgd'],
+    [['compile', 'm.onnx', '--seed', '-1'], "option '--seed <n>'"],
+  ])('refuses %j with exit 1', async (args, why) => {
+    const { code, err } = await spngdc(...args);
+    expect(code).toBe(1);
+    expect(err).toContain(why);
+  });
+});
+
+describe('writing an artifact', async () => {
+  const { writeArtifact } = await import('../../cli/artifact-folder.js');
+  const files = new Map([
+    ['manifest.json', Buffer.from('{"generator":"spngdc 0.1.0"}')],
+    ['kernels/a', Buffer.from('a')],
+  ]);
+  it('makes the folder, replaces one of ours, and leaves nothing else behind', () => {
+    const parent = temporaryFolder();
+    const dir = join(parent, 'deep', 'net.spngd');
+    writeArtifact(dir, files);
+    writeArtifact(dir, new Map([['manifest.json', files.get('manifest.json')!]]));
+    expect(readdirSync(dir)).toEqual(['manifest.json']);
+    expect(readdirSync(join(parent, 'deep'))).toEqual(['net.spngd']);
+  });
+  it('leaves a folder that is not ours alone, and takes an empty one', async () => {
+    const dir = temporaryFolder();
+    writeArtifact(dir, files);
+    const other = temporaryFolder();
+    writeFileSync(join(other, 'thesis.txt'), 'precious');
+    expect(() => writeArtifact(other, files)).toThrow('not an artifact');
+    expect(readdirSync(other)).toEqual(['thesis.txt']);
+  });
+  it('is a numbered error where that cannot be done', () => {
+    const file = join(temporaryFolder(), 'file');
+    writeFileSync(file, '');
+    for (const dir of [file, join(file, 'x')]) {
+      let error: { code?: number } = {};
+      try {
+        writeArtifact(dir, files);
+      } catch (e) {
+        error = e as { code?: number };
+      }
+      expect([503, 504]).toContain(error.code);
+    }
+    expect(readFileSync(file, 'utf8')).toBe('');
+  });
+});
