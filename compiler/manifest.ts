@@ -4,11 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
-import { type Defaults, type Manifest, SCHEMA_VERSION, type TensorInfo } from '../ir/artifact.js';
+import { type Manifest, SCHEMA_VERSION, type TensorInfo } from '../ir/artifact.js';
 import { findFunction, type Module, type Value } from '../ir/graph.js';
 import type { Program } from '../ir/program.js';
 import { bindShape, concrete } from '../ir/types.js';
 import { VERSION } from '../ir/version.js';
+import type { Defaults } from './optimizer/presets.js';
 import type { LossDescription } from './passes/attach-loss.js';
 
 /** What the passes left that the manifest tells. */
@@ -20,8 +21,8 @@ export interface ManifestParts {
   readonly optimizer: 'spngd' | 'sgd';
   readonly loss: LossDescription;
   readonly defaults: Defaults;
-  /** Names of the elements of the output `metrics` of train and of eval. */
-  readonly metrics: { readonly train: readonly string[]; readonly eval: readonly string[] };
+  /** For each function with an output `metrics`, the names of its elements. */
+  readonly metrics: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Inputs of `train` that the host computes; all others are data. */
@@ -33,7 +34,9 @@ export function sha256(bytes: Uint8Array): string {
 
 /** A file name's stem, with what a file system or the schema cannot take replaced. */
 function stem(fileName: string): string {
-  const name = basename(fileName).replace(/\.onnx$/i, '').replace(/[/\\\p{Cc}]/gu, '_');
+  const name = basename(fileName)
+    .replace(/\.onnx$/i, '')
+    .replace(/[/\\\p{Cc}]/gu, '_');
   return name === '' || name === '.' || name === '..' ? 'model' : name;
 }
 
@@ -49,7 +52,11 @@ export function buildManifest(
 ): Manifest {
   const { primitive: module, batch, loss } = parts;
   const state = new Map(module.state.map((s) => [s.name, s]));
-  const info = (name: string, v: Value): TensorInfo => ({ name, dtype: v.type.dtype, shape: [...concrete(v.type.shape)] });
+  const info = (name: string, v: Value): TensorInfo => ({
+    name,
+    dtype: v.type.dtype,
+    shape: [...concrete(v.type.shape)],
+  });
   return {
     schema: SCHEMA_VERSION,
     generator: `spngdc ${VERSION}`,
@@ -68,7 +75,9 @@ export function buildManifest(
         },
       }),
     },
-    inputs: findFunction(module, 'train').inputs.filter((v) => !hostInputs.has(v.name)).map((v) => info(v.name, v)),
+    inputs: findFunction(module, 'train')
+      .inputs.filter((v) => !hostInputs.has(v.name))
+      .map((v) => info(v.name, v)),
     outputs: findFunction(module, 'predict').outputs.map((o) => info(o.name, o.value)),
     parameters: module.parameters.map((p) => {
       const entry = state.get(p.name);
@@ -86,14 +95,13 @@ export function buildManifest(
       init: s.init,
       ...(s.of !== undefined && { of: s.of }),
     })),
-    defaults: parts.defaults,
-    functions: {
-      init: {},
-      train: { metrics: [...parts.metrics.train] },
-      eval: { metrics: [...parts.metrics.eval] },
-      predict: {},
-    },
+    defaults: { ...parts.defaults },
+    functions: Object.fromEntries(
+      module.functions.map(({ name }) => [name, name in parts.metrics ? { metrics: [...parts.metrics[name]] } : {}]),
+    ),
     program: parts.program,
-    files: Object.fromEntries([...files].map(([path, bytes]) => [path, { bytes: bytes.length, sha256: sha256(bytes) }])),
+    files: Object.fromEntries(
+      [...files].map(([path, bytes]) => [path, { bytes: bytes.length, sha256: sha256(bytes) }]),
+    ),
   };
 }

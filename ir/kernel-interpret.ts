@@ -91,7 +91,7 @@ class Translator {
   private unary(op: string, a: string, type: ScalarType): string {
     switch (op) {
       case 'neg':
-        return type === 'i32' ? `(-${a} | 0)` : `(-${a})`;
+        return type === 'i32' ? `(-(${a}) | 0)` : `(-(${a}))`;
       case 'abs':
         return type === 'i32' ? `(Math.abs(${a}) | 0)` : `Math.abs(${a})`;
       case 'floor':

@@ -72,6 +72,9 @@ export function extend(func: Func, pass: string, inputs: readonly NewInput[]): {
     const clash = [...func.inputs, ...func.reads].find((v) => v.name === i.name);
     if (clash) throw reservedName(i.name, clash.loc);
   }
-  const b = Builder.from(missing.length === 0 ? func : rebuild(func, pass, { inputs: missing }), pass);
+  const wanted = new Set(missing.map((i) => i.name));
+  const clashes = func.nodes.some((n) => n.results.some((r) => wanted.has(r.name)));
+  const b = Builder.from(clashes ? rebuild(func, pass, { inputs: missing }) : func, pass);
+  if (!clashes) for (const i of missing) b.input(i.name, i.type);
   return { b, given: inputs.map((i) => b.inputs.find((v) => v.name === i.name)!) };
 }

@@ -60,7 +60,7 @@ export function exportOnnx(
   for (const [name] of insert) known.add(name);
   // An empty name stands for an optional input that is left out.
   for (const name of read)
-    if (name !== '' && !known.has(name))
+    if (name !== '' && !known.has(name) && !fed.has(name))
       throw templateBroken(TEMPLATE, `no tensor is named '${name}', which a node reads`);
 
   const content = [...kept.map((f) => f.whole), ...insert.flatMap(([name, t]) => initializer(name, t))];

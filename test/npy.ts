@@ -28,7 +28,8 @@ export function parseNpy(bytes: Uint8Array): NpyArray {
     .split(',')
     .filter((s) => s.trim())
     .map(Number);
-  const data = bytes.slice(start).buffer;
+  // A copy of its own: a Buffer shares its memory, at any offset.
+  const data = Uint8Array.from(bytes.subarray(start)).buffer;
   const make: Record<string, () => NpyArray['data']> = {
     '<f8': () => new Float64Array(data),
     '<f4': () => new Float32Array(data),

@@ -97,7 +97,14 @@ function contextOf(b: Builder, loss: Value, examples: number): Context {
   const forward = new Set<Value>([loss]);
   for (const node of [...b.nodes].reverse())
     if (node.results.some((r) => forward.has(r))) for (const v of node.operands) forward.add(v);
-  return { definition: (v) => defs.get(v), forward: (v) => forward.has(v), examples };
+  const data = new Set<Value>(b.inputs);
+  for (const node of b.nodes) if (node.operands.some((o) => data.has(o))) for (const r of node.results) data.add(r);
+  return {
+    definition: (v) => defs.get(v),
+    forward: (v) => forward.has(v),
+    data: (v) => data.has(v),
+    examples,
+  };
 }
 
 const plain = (why: string): Verdict => ({ rule: 'plain', why });

@@ -12,6 +12,8 @@ export interface Context {
   readonly definition: (v: Value) => Node | undefined;
   /** True for what the loss is computed from: the forward pass. */
   readonly forward: (v: Value) => boolean;
+  /** True for what depends on an input of the function, not on state alone. */
+  readonly data: (v: Value) => boolean;
   /** Number of examples, padding included. */
   readonly examples: number;
 }
@@ -105,8 +107,21 @@ function exampleFirst(c: Context, x: Value, transposed: boolean): Value | undefi
   if (transposed) return undefined;
   const node = c.definition(x);
   if (node?.op !== 'reshape') return undefined;
-  const from = dims(node.operands[0]);
-  return from[0] === c.examples && from[from.length - 1] === shape[1] ? node.operands[0] : undefined;
+  const [before] = node.operands;
+  const from = dims(before);
+  if (from[0] !== c.examples || from[from.length - 1] !== shape[1]) return undefined;
+  // As many positions as examples: sizes alone do not tell [N, T, in] from [T, N, in].
+  const ambiguous = from.slice(1, -1).includes(c.examples);
+  return ambiguous && firstAxisMoves(c, before, new Set()) ? undefined : before;
+}
+
+/** True where a transpose on the way from the data to `v` takes another axis first. */
+function firstAxisMoves(c: Context, v: Value, seen: Set<Value>): boolean {
+  const node = c.definition(v);
+  if (!node || seen.has(v) || !c.data(v)) return false;
+  seen.add(v);
+  if (node.op === 'transpose' && intsOf(node.attrs, 'perm')[0] !== 0) return true;
+  return node.operands.some((o) => firstAxisMoves(c, o, seen));
 }
 
 /** True when `gradient` is the sum of the layer's dy over all but its feature axis: then the parameter is the layer's bias. */

@@ -79,8 +79,8 @@ export interface Collapsed {
 }
 
 /**
- * Joins neighbouring dimensions wherever all of `uses` walk through them contiguously, and writes every affine index as
- * constant, outer and inner terms in this order, so that what an inner loop does not change stands together.
+ * Joins neighbouring dimensions wherever all of `uses` walk through them contiguously, and writes every affine index
+ * with outer terms first, so that what an inner loop does not change stands together.
  */
 export function collapse(dims: readonly Dimension[], uses: readonly Expr[]): Collapsed {
   const names = dims.map((d) => d.name);
@@ -124,12 +124,13 @@ export function collapse(dims: readonly Dimension[], uses: readonly Expr[]): Col
     return result;
   };
   const build = (form: Form): Expr => {
-    let sum: Expr = i32(form.constant);
+    let sum: Expr = i32(0);
     out.forEach((d, i) => {
       const c = form.terms.get(last[i]) ?? 0;
+      if (i === out.length - 1) sum = add(sum, i32(form.constant));
       if (c !== 0) sum = add(sum, mul(ref(d.name), i32(c)));
     });
-    return sum;
+    return out.length === 0 ? i32(form.constant) : sum;
   };
   const rebuild = (e: Expr): Expr => {
     switch (e.kind) {

@@ -14,7 +14,6 @@ import {
   letI,
   loop,
   lt,
-  max,
   min,
   mul,
   ref,
@@ -78,7 +77,7 @@ function planOf(p: MomentProblem, choice: Partial<TileChoice>): Plan {
   const runs = runsOf(p);
   // The columns of a second moment are all features of a group; a weight gradient may split them.
   const channels =
-    p.rowsFrom.kind === 'features' ? p.channels : evenly(p.channels, choice.nc ?? 64, Math.min(8, p.channels));
+    p.rowsFrom.kind === 'features' ? p.channels : Math.min(p.channels, evenly(p.channels, choice.nc ?? 64, 8));
   const width = stageExtent(p.cols, p.cols.positions);
   const rowFloats = width * channels;
   const budget = choice.kc ? choice.kc * channels : STAGE;

@@ -8,7 +8,7 @@ import { type Fusion, growRegions } from './grow.js';
 import { fuseHorizontally } from './horizontal.js';
 import { chooseInlined, chooseNothing, rankNodes } from './inline.js';
 import type { Region } from './region.js';
-import { schedule } from './schedule.js';
+import { precedence, schedule } from './schedule.js';
 
 export type { Fusion } from './grow.js';
 
@@ -21,7 +21,7 @@ export function fuse(func: Func, { enabled = true }: FuseOptions = {}): Fusion {
   const ranking = rankNodes(func);
   const inlining = enabled ? chooseInlined(func, ranking) : chooseNothing(func, ranking);
   const { regions, aliasOf } = growRegions(ranking, inlining, enabled);
-  const merged = enabled ? fuseHorizontally(func, regions, aliasOf) : regions;
+  const merged = enabled ? fuseHorizontally(regions, precedence(func, regions, aliasOf)) : regions;
   // The place of a region in the user's program: that of its anchor, or of the last value that it writes.
   const place = (region: Region): number => {
     const last = region.anchor && !region.parts ? region.anchor.results : region.outputs;
@@ -29,5 +29,5 @@ export function fuse(func: Func, { enabled = true }: FuseOptions = {}): Fusion {
   };
   const places = new Map(merged.map((r) => [r, place(r)]));
   const ordered = [...merged].sort((a, b) => places.get(a)! - places.get(b)!);
-  return { regions: schedule(func, ordered, aliasOf), aliasOf };
+  return { regions: schedule(ordered, precedence(func, merged, aliasOf)), aliasOf };
 }

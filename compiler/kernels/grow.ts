@@ -183,6 +183,7 @@ function finish(
     const multi = region.seed.results.length > 1;
     const outputs = [...region.made].filter((v) => multi || wanted.has(v));
     const reasons = outputs.map((v) => {
+      if (kept.has(v)) return 'it is a result of the function';
       const node = all.find((n) => n.results.includes(v));
       return (node && stored.get(node)) || region.refusals[0] || 'the next kernel reads other elements of it';
     });

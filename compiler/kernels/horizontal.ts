@@ -3,50 +3,89 @@
  * (parameter updates, per-channel vectors) share a dispatch; reductions over the same tensor share their loops, so that it
  * is read once.
  */
-import type { Func, Value } from '../../ir/graph.js';
+import type { Value } from '../../ir/graph.js';
 import { intsOf } from '../../ir/ops/declare.js';
 import { printShape, storedCount } from '../../ir/types.js';
 import type { Region } from './region.js';
-import { dependences } from './schedule.js';
+import type { Precedence } from './schedule.js';
 
 /** A kernel of fewer elements than this costs less than starting it. */
 const SMALL = 16384;
 const MOST_PARAMETERS = 24;
+/** Groups of one kind that still take regions; the oldest are closed first. */
+const MOST_OPEN = 4;
+const LAST = Number.MAX_SAFE_INTEGER;
 
-/** @param regions operands first */
-export function fuseHorizontally(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Region[] {
-  const before = dependences(func, regions, aliasOf);
-  const wave = new Map<Region, number>();
-  const read = new Set<Region>();
-  for (const region of regions) {
-    let w = 0;
-    for (const r of before.get(region)!) {
-      w = Math.max(w, wave.get(r)! + 1);
-      read.add(r);
-    }
-    wave.set(region, w);
-  }
-  const open = new Map<string, Region[][]>();
-  const groups: Region[][] = [];
+/**
+ * @param regions producers before their consumers
+ * @returns the same, joined, producers still before their consumers
+ */
+export function fuseHorizontally(regions: readonly Region[], before: Precedence): Region[] {
+  const waves = wavesOf(regions, before);
+  const awaited = new Set<Region>();
+  for (const region of regions) for (const r of before.get(region)!) awaited.add(r);
+  const open = new Map<string, Group[]>();
+  const groups: Group[] = [];
   for (const region of regions) {
     const kind = shareable(region);
     if (kind === undefined) {
-      groups.push([region]);
+      groups.push(groupOf(region, waves.get(region)!));
       continue;
     }
     // What nothing waits for may all run last.
-    const key = `${kind} ${region.guard ?? ''} ${read.has(region) ? wave.get(region) : 'last'}`;
+    const wave = awaited.has(region) ? waves.get(region)! : LAST;
+    const key = `${kind} ${region.guard ?? ''} ${wave}`;
     const candidates = open.get(key) ?? [];
     open.set(key, candidates);
-    const fits = candidates.find((g) => related(g, region) && parametersOf([...g, region]) <= MOST_PARAMETERS);
-    if (fits) fits.push(region);
-    else {
-      const group = [region];
-      candidates.push(group);
+    const fits = candidates.find(
+      (g) => related(g, region) && addedBy(g, region) + g.parameters.size <= MOST_PARAMETERS,
+    );
+    if (fits) {
+      fits.regions.push(region);
+      for (const v of [...region.inputs, ...region.outputs]) fits.parameters.add(v);
+    } else {
+      const group = groupOf(region, wave);
+      candidates.unshift(group);
+      if (candidates.length > MOST_OPEN) candidates.pop();
       groups.push(group);
     }
   }
-  return groups.map((g) => (g.length === 1 ? g[0] : merge(g)));
+  groups.sort((a, b) => a.wave - b.wave);
+  return groups.map((g) => (g.regions.length === 1 ? g.regions[0] : merge(g.regions)));
+}
+
+/** For each region the length of the longest path to it: regions of one wave do not wait for each other. */
+function wavesOf(regions: readonly Region[], before: Precedence): ReadonlyMap<Region, number> {
+  const waves = new Map<Region, number>();
+  const wave = (region: Region): number => {
+    const known = waves.get(region);
+    if (known !== undefined) return known;
+    let w = 0;
+    for (const r of before.get(region)!) w = Math.max(w, wave(r) + 1);
+    waves.set(region, w);
+    return w;
+  };
+  regions.forEach(wave);
+  return waves;
+}
+
+/** Regions that will share a kernel, and its parameters. */
+interface Group {
+  readonly wave: number;
+  readonly regions: Region[];
+  readonly parameters: Set<Value>;
+}
+
+const groupOf = (region: Region, wave: number): Group => ({
+  wave,
+  regions: [region],
+  parameters: new Set([...region.inputs, ...region.outputs]),
+});
+
+function addedBy(group: Group, region: Region): number {
+  let n = region.outputs.length;
+  for (const v of region.inputs) if (!group.parameters.has(v)) n++;
+  return n;
 }
 
 /** A key that regions must agree on to share a kernel; undefined: this one never does. */
@@ -59,17 +98,11 @@ function shareable(region: Region): string | undefined {
 }
 
 /** Reductions share loops only where that saves reading a tensor, or where they are small. */
-function related(group: readonly Region[], region: Region): boolean {
+function related(group: Group, region: Region): boolean {
   const { anchor } = region;
   if (!anchor) return true;
   const size = storedCount(anchor.operands[0].type);
-  if (size <= SMALL) return true;
-  const large = (v: Value): boolean => storedCount(v.type) === size;
-  return group.some((g) => g.inputs.some((v) => large(v) && region.inputs.includes(v)));
-}
-
-function parametersOf(group: readonly Region[]): number {
-  return new Set(group.flatMap((r) => [...r.inputs, ...r.outputs])).size;
+  return size <= SMALL || region.inputs.some((v) => storedCount(v.type) === size && group.parameters.has(v));
 }
 
 function merge(group: readonly Region[]): Region {

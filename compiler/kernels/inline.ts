@@ -4,8 +4,9 @@
  * materialised, and the reason is kept for the report.
  */
 import type { Func, Node, Value } from '../../ir/graph.js';
+import { intsOf } from '../../ir/ops/declare.js';
 import { ops } from '../../ir/ops/table.js';
-import { storedCount } from '../../ir/types.js';
+import { printShape, storedCount } from '../../ir/types.js';
 import { elementCost, isAnchor, ONCE, prologueBudget, takesEpilogue } from './archetype.js';
 
 /** Nodes of a function in an order by depth (longest path from an input), in which operands come first. */
@@ -93,21 +94,35 @@ const MOST_CONCAT = 4;
 /** A scalar is computed once a kernel, since loops do not change it. */
 const scalarBudget = (sites: number): number => (sites <= 3 ? 16 : 3);
 
-/** What recomputing in several kernels may cost: about what storing the value and loading it again would. */
-const repeatBudget = (sites: number): number => (sites <= 1 ? ONCE : sites === 2 ? 2 : sites === 3 ? 1 : 0);
+/**
+ * What recomputing in several kernels may cost: about what storing the value and loading it again would. Where all but one
+ * operand are small, a kernel that recomputes it reads no more than one that loads it.
+ */
+function repeatBudget(node: Node, sites: number): number {
+  if (sites <= 1) return ONCE;
+  const count = storedCount(node.results[0].type);
+  const large = new Set(node.operands.filter((o) => storedCount(o.type) === count)).size;
+  return large <= 1 ? 2 : sites === 2 ? 2 : sites === 3 ? 1 : 0;
+}
 
 /** Constant along the loops of the larger consumer, so mostly hoisted out of them. */
 const BROADCAST_BUDGET = 6;
 
+/** What tells kernels apart before they exist: reductions of one shape share theirs. */
+type Site = Node | string;
+
+function siteOf(node: Node): Site {
+  if (node.op !== 'reduce_sum' && node.op !== 'reduce_max') return node;
+  return `${printShape(node.operands[0].type.shape)} ${intsOf(node.attrs, 'axes')} ${node.guard ?? ''}`;
+}
+
 interface Demand {
-  /** Kernels in which the node is evaluated. */
-  readonly sites: number;
+  /** Kernels in which the node is evaluated; counted up to five, which is too many anyway. */
+  readonly sites: readonly Site[];
   /** Cost that its operands may still add. */
   readonly budget: number;
   /** A contraction or window is among them: an epilogue of the producer is the better place. */
   readonly heavy: boolean;
-  /** One of the kernels, to count its nodes. */
-  readonly home: Node;
 }
 
 export function chooseInlined(func: Func, ranking: Ranking): Inlining {
@@ -123,7 +138,7 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
   const inlined = new Set<Node>();
   const stored = new Map<Node, string>();
   const demands = new Map<Node, Demand>();
-  const sizes = new Map<Node, number>();
+  const sizes = new Map<Site, number>();
 
   const decide = (node: Node): Demand | string | undefined => {
     const [value] = node.results;
@@ -137,37 +152,39 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     if (keptHere) return 'it is a result of the function';
     if (consumers.length === 0) return undefined;
     const count = storedCount(value.type);
-    let sites = 0;
+    const reached = new Set<Site>();
     let budget = ONCE;
     let heavy = false;
-    let home: Node | undefined;
     for (const user of consumers) {
       const demand = demands.get(user);
       const own = demand?.budget ?? prologueBudget(user);
       if (own === undefined || (user.op === 'reshape' && stored.has(user))) return `${user.op} reads it from memory`;
       if (node.guard !== undefined && node.guard !== user.guard) return `${user.op} has another guard`;
-      sites += demand?.sites ?? 1;
+      if (reached.size < 5) for (const s of demand?.sites ?? [siteOf(user)]) reached.add(s);
       budget = Math.min(budget, own);
       heavy ||= demand?.heavy ?? (isAnchor(user) && ops[user.op].fuse !== 'reduction');
-      home ??= demand?.home ?? user;
       const spread = !isAnchor(user) && storedCount(user.results[0].type) > count;
       if (spread && count > 1 && budget > BROADCAST_BUDGET) budget = BROADCAST_BUDGET;
     }
-    if (!home) return undefined;
+    const sites = reached.size;
+    const [home] = reached;
+    const reader = typeof home === 'string' ? 'a reduction' : home.op;
     const kind = ops[node.op].fuse;
     if (count === 1) budget = scalarBudget(sites);
     else if (kind === 'elementwise') {
-      if (anchors.has(value) && (heavy || sites > 1))
-        return `it is finished in the kernel of ${anchors.get(value)!.op} ${anchors.get(value)!.results[0].name}`;
-      budget = Math.min(budget, repeatBudget(sites));
+      const anchor = anchors.get(value);
+      if (anchor && (heavy || sites > 1))
+        return `it is finished in the kernel of ${anchor.op} ${anchor.results[0].name}`;
+      if (heavy && sites > 1) return `${sites} kernels read it`;
+      budget = Math.min(budget, repeatBudget(node, sites));
     }
     if (node.op === 'concat' && node.operands.length > MOST_CONCAT) return `it joins ${node.operands.length} values`;
     const cost = elementCost(node);
-    if (cost > budget) return sites > 1 ? `${sites} kernels read it` : `${home.op} would recompute it too often`;
+    if (cost > budget) return sites > 1 ? `${sites} kernels read it` : `${reader} would recompute it too often`;
     const size = (sizes.get(home) ?? 0) + 1;
-    if (size > MOST_NODES && kind !== 'source') return `${home.op} holds ${MOST_NODES} nodes already`;
+    if (size > MOST_NODES && kind !== 'source') return `${reader} holds ${MOST_NODES} nodes already`;
     sizes.set(home, size);
-    return { sites, budget: budget - cost, heavy, home };
+    return { sites: [...reached], budget: budget - cost, heavy };
   };
 
   for (let i = ranking.nodes.length - 1; i >= 0; i--) {

@@ -73,19 +73,12 @@ function taps(p: Plane, oy: Expr, ox: Expr, visit: (iy: Expr, ix: Expr, inside: 
 
 /** Number of elements along axis d that an average over output coordinate `o` divides by (ops/pooling.ts, `divisors`). */
 function counted(p: Plane, d: 0 | 1, o: Expr, padded: boolean): Expr {
-  const { strides, pads, kernel, dilations } = p.window;
+  const { strides, pads, kernel } = p.window;
   const shift = padded ? 0 : pads[d];
   const size = p.image[d] + (padded ? pads[d] + pads[d + 2] : 0);
-  const last = (p.output[d] - 1) * strides[d] - shift + (kernel[d] - 1) * dilations[d];
-  if (shift === 0 && last < size) return i32(kernel[d]);
+  if (shift === 0 && (p.output[d] - 1) * strides[d] + kernel[d] <= size) return i32(kernel[d]);
   const start = sub(mul(o, i32(strides[d])), i32(shift));
-  if (dilations[d] === 1) return sub(min(add(start, i32(kernel[d])), i32(size)), max(start, i32(0)));
-  let n: Expr = i32(0);
-  for (let k = 0; k < kernel[d]; k++) {
-    const at = add(start, i32(k * dilations[d]));
-    n = add(n, unary('toI32', and(lt(i32(-1), at), lt(at, i32(size)))));
-  }
-  return n;
+  return sub(min(add(start, i32(kernel[d])), i32(size)), max(start, i32(0)));
 }
 
 function divisor(p: Plane, oy: Expr, ox: Expr, padded: boolean): Expr {

@@ -36,6 +36,10 @@ const SUM_BLOCK = 1024;
 const ROW_BLOCK = 256;
 /** Accumulators of a strip: 1 KiB, so that it stays beside the rows in the first-level cache. */
 const STRIP = 256;
+/** One cache line: the least that a strip of a large tensor is cut to, for more strips to share out. */
+const LEAST_STRIP = 16;
+const ENOUGH_STRIPS = 8;
+const LARGE = 1 << 16;
 
 export function lowerReduction(region: Region, name: string): Kernel {
   const frame = new Frame(region);
@@ -182,13 +186,20 @@ function stripNest(
   reduced: readonly Dimension[],
 ): Stmt[] {
   const inner = kept[kept.length - 1];
-  const blocks = Math.ceil(inner.extent / STRIP);
+  const rowCount = product(reduced.map((d) => d.extent));
+  const others = product(kept.slice(0, -1).map((d) => d.extent));
+  const wanted =
+    inner.extent * rowCount < LARGE || others >= ENOUGH_STRIPS
+      ? STRIP
+      : Math.ceil(inner.extent / ENOUGH_STRIPS / LEAST_STRIP) * LEAST_STRIP;
+  const width = Math.min(STRIP, wanted);
+  const blocks = Math.ceil(inner.extent / width);
   const block: Dimension = { name: frame.fresh('b'), extent: blocks, role: 'kept' };
   const whole = blocks === 1;
   const { lo, hi } = whole
     ? { lo: zero as Expr, hi: i32(inner.extent) as Expr }
-    : blockBounds(ref(block.name), STRIP, inner.extent);
-  const size = Math.min(inner.extent, STRIP);
+    : blockBounds(ref(block.name), width, inner.extent);
+  const size = Math.min(inner.extent, width);
   const place = sub(ref(inner.name), lo);
   const lanes = (body: readonly Stmt[]): Stmt => loop('vector', inner.name, hi, body, lo);
   const strip = (r: Reduction): { name: string; declare: Stmt } => {
@@ -206,7 +217,7 @@ function stripNest(
   const nested = (dims: readonly Dimension[], body: readonly Stmt[]): Stmt[] =>
     [...dims].reverse().reduce<Stmt[]>((b, d) => [loop('serial', d.name, d.extent, b)], [...body]);
   const last = reduced[reduced.length - 1];
-  const blocked = product(reduced.map((d) => d.extent)) > ROW_BLOCK && reductions.some((r) => r.sum);
+  const blocked = rowCount > ROW_BLOCK && reductions.some((r) => r.sum);
   let sums: Stmt[];
   if (!blocked) sums = nested(reduced, [addTo(totals, values)]);
   else {

@@ -6,29 +6,53 @@
 import type { Func, Value } from '../../ir/graph.js';
 import type { Region } from './region.js';
 
-/** For each region the regions that must run before it. */
-export function dependences(
-  func: Func,
-  regions: readonly Region[],
-  aliasOf: ReadonlyMap<Value, Value>,
-): ReadonlyMap<Region, ReadonlySet<Region>> {
+/** For each region the regions that run before it. Acyclic. */
+export type Precedence = ReadonlyMap<Region, ReadonlySet<Region>>;
+
+/** @param regions producers before their consumers */
+export function precedence(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Precedence {
   const producer = new Map<Value, Region>();
   for (const region of regions) for (const v of region.outputs) producer.set(v, region);
-  const refreshes = new Map(func.nodes.filter((n) => n.op === 'refresh').map((n) => [n.results[0], n.operands[0]]));
-  const sources = (v: Value): Region[] => {
-    const out: Region[] = [];
-    for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
-      const direct = producer.get(at);
-      if (direct) out.push(direct);
-      // Refreshed state lies in the state's buffer, but what is written there is `fresh`.
-      const fresh = refreshes.get(at);
-      if (fresh) out.push(...sources(fresh));
-    }
-    return out;
-  };
-  return new Map(
-    regions.map((region) => [region, new Set(region.inputs.flatMap(sources).filter((r) => r !== region))]),
-  );
+  const freshOf = new Map<Value, Value>();
+  for (const n of func.nodes) if (n.op === 'refresh') freshOf.set(n.results[0], n.operands[0]);
+
+  const before = new Map<Region, Set<Region>>(regions.map((r) => [r, new Set()]));
+  for (const region of regions) {
+    const own = before.get(region)!;
+    const follow = (v: Value): void => {
+      for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
+        const from = producer.get(at);
+        if (from && from !== region) own.add(from);
+        // Refreshed state lies in the state's buffer, but what is written there is `fresh`.
+        const fresh = freshOf.get(at);
+        if (fresh) follow(fresh);
+      }
+    };
+    region.inputs.forEach(follow);
+  }
+
+  const place = new Map(regions.map((r, i) => [r, i]));
+  const late: { reader: Region; writer: Region }[] = [];
+  for (const pair of overwrites(func, regions, aliasOf, producer)) {
+    // All that agree with one order cannot make a cycle together.
+    if (place.get(pair.reader)! < place.get(pair.writer)!) before.get(pair.writer)!.add(pair.reader);
+    else late.push(pair);
+  }
+  for (const { reader, writer } of late) if (!needs(before, reader, writer)) before.get(writer)!.add(reader);
+  return before;
+}
+
+/** Whether `region` comes after `other` by what is known. */
+function needs(before: Precedence, region: Region, other: Region): boolean {
+  const seen = new Set<Region>();
+  const stack = [region];
+  for (let r = stack.pop(); r; r = stack.pop()) {
+    if (r === other) return true;
+    if (seen.has(r)) continue;
+    seen.add(r);
+    stack.push(...before.get(r)!);
+  }
+  return false;
 }
 
 /** Pairs (reader of a state's old value, writer of its new value) in which the reader should run first. */
@@ -36,68 +60,48 @@ function overwrites(
   func: Func,
   regions: readonly Region[],
   aliasOf: ReadonlyMap<Value, Value>,
+  producer: ReadonlyMap<Value, Region>,
 ): { reader: Region; writer: Region }[] {
-  const refreshed = new Set(func.nodes.filter((n) => n.op === 'refresh').map((n) => n.results[0]));
-  const owner = (v: Value): Value | undefined => {
-    let at = v;
-    for (;;) {
-      if (refreshed.has(at)) return undefined;
-      const next = aliasOf.get(at);
-      if (!next) return at;
-      at = next;
-    }
-  };
+  const refreshes = func.nodes.filter((n) => n.op === 'refresh');
+  const refreshed = new Set(refreshes.map((n) => n.results[0]));
   const root = (v: Value): Value => {
     let at = v;
     for (let next = aliasOf.get(at); next; next = aliasOf.get(at)) at = next;
     return at;
   };
+  const meansRefreshed = (v: Value): boolean => {
+    for (let at: Value | undefined = v; at; at = aliasOf.get(at)) if (refreshed.has(at)) return true;
+    return false;
+  };
   const reads = new Map(func.reads.map((v) => [v.name, v]));
-  const written = new Map<Value, Value>();
-  for (const n of func.nodes) if (n.op === 'refresh') written.set(root(n.operands[1]), root(n.operands[0]));
-  for (const u of func.updates) {
-    const old = reads.get(u.state);
-    if (old && root(u.value) !== old) written.set(old, root(u.value));
-  }
-  const producer = new Map<Value, Region>();
-  for (const region of regions) for (const v of region.outputs) producer.set(v, region);
+  const written = new Map<Value, Region>();
+  const writes = (old: Value | undefined, value: Value): void => {
+    const writer = producer.get(root(value));
+    if (old && writer && root(value) !== old) written.set(old, writer);
+  };
+  for (const n of refreshes) writes(root(n.operands[1]), n.operands[0]);
+  for (const u of func.updates) writes(reads.get(u.state), u.value);
   const pairs: { reader: Region; writer: Region }[] = [];
   for (const reader of regions)
     for (const v of reader.inputs) {
-      const old = owner(v);
-      const writer = old && written.has(old) ? producer.get(written.get(old)!) : undefined;
-      if (writer && writer !== reader) pairs.push({ reader, writer });
+      const writer = written.get(root(v));
+      if (writer && writer !== reader && !meansRefreshed(v)) pairs.push({ reader, writer });
     }
   return pairs;
 }
 
 /** @param regions in the order of preference */
-export function schedule(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Region[] {
-  const before = dependences(func, regions, aliasOf);
-  const readers = new Map<Region, Region[]>();
-  for (const { reader, writer } of overwrites(func, regions, aliasOf)) {
-    const list = readers.get(writer);
-    if (list) list.push(reader);
-    else readers.set(writer, [reader]);
-  }
+export function schedule(regions: readonly Region[], before: Precedence): Region[] {
   const order: Region[] = [];
   const state = new Map<Region, 'open' | 'done'>();
   const visit = (region: Region): void => {
+    if (state.get(region) === 'open') throw new Error('regions depend on each other in a cycle');
     if (state.has(region)) return;
     state.set(region, 'open');
-    for (const r of before.get(region)!) {
-      if (state.get(r) === 'open') throw new Error('regions depend on each other in a cycle');
-      visit(r);
-    }
+    for (const r of before.get(region)!) visit(r);
     state.set(region, 'done');
     order.push(region);
   };
-  const wish = (region: Region, path: Set<Region>): void => {
-    if (state.has(region) || path.has(region)) return;
-    path.add(region);
-    for (const r of readers.get(region) ?? []) wish(r, path);
-    visit(region);
-  };
-  for (const region of regions) wish(region, new Set());
+  regions.forEach(visit);
   return order;
 }

@@ -86,6 +86,7 @@ function weightSizes(w: TensorType, channels: number, attrs: Attrs): readonly nu
     w.shape.length !== 4 ||
     !isConcrete(w.shape) ||
     groups < 1 ||
+    !Number.isInteger(cg) ||
     Number(cg) * groups !== channels ||
     Number(o) % groups !== 0
   )
@@ -109,23 +110,42 @@ interface ConvSizes {
   readonly window: Window;
 }
 
-/** `visit` gets flat offsets into x, w and y for every multiply-add of the convolution. */
-function forEachProduct(s: ConvSizes, visit: (x: number, w: number, y: number) => void): void {
+/**
+ * All multiply-adds of the convolution, a row of outputs at a time: output y + i meets weight w and input x + i * step, for
+ * i < length. `visit` gets flat offsets.
+ */
+function forEachRow(
+  s: ConvSizes,
+  visit: (x: number, step: number, w: number, y: number, length: number) => void,
+): void {
   const cg = s.c / s.groups;
   const og = s.o / s.groups;
-  const [kh, kw] = s.window.kernel;
+  const { kernel, pads, dilations } = s.window;
+  const [sy, sx] = s.window.strides;
+  const [height, width] = s.image;
   for (let n = 0; n < s.n; n++)
-    for (let o = 0; o < s.o; o++) {
-      const g = Math.floor(o / og);
+    for (let o = 0; o < s.o; o++)
       for (let c = 0; c < cg; c++) {
-        const xBase = (n * s.c + g * cg + c) * s.image[0] * s.image[1];
-        const wBase = (o * cg + c) * kh * kw;
-        const yBase = (n * s.o + o) * s.output[0] * s.output[1];
-        forEachTap(s.window, s.image, s.output, (oy, ox, ky, kx, iy, ix) =>
-          visit(xBase + iy * s.image[1] + ix, wBase + ky * kw + kx, yBase + oy * s.output[1] + ox),
-        );
+        const plane = n * s.c + Math.floor(o / og) * cg + c;
+        for (let ky = 0; ky < kernel[0]; ky++)
+          for (let kx = 0; kx < kernel[1]; kx++) {
+            const shift = kx * dilations[1] - pads[1];
+            const first = Math.max(0, Math.ceil(-shift / sx));
+            const last = Math.min(s.output[1] - 1, Math.floor((width - 1 - shift) / sx));
+            if (last < first) continue;
+            for (let oy = 0; oy < s.output[0]; oy++) {
+              const iy = oy * sy - pads[0] + ky * dilations[0];
+              if (iy < 0 || iy >= height) continue;
+              visit(
+                (plane * height + iy) * width + first * sx + shift,
+                sx,
+                ((o * cg + c) * kernel[0] + ky) * kernel[1] + kx,
+                ((n * s.o + o) * s.output[0] + oy) * s.output[1] + first,
+                last - first + 1,
+              );
+            }
+          }
       }
-    }
 }
 
 function convSizes(x: TensorType, y: TensorType, w: TensorType, attrs: Attrs): ConvSizes {
@@ -219,8 +239,9 @@ export const contractionOps = {
     },
     evaluate: ([x, w], attrs, [r]) => {
       const out = new Float64Array(elementCount(r));
-      forEachProduct(convSizes(x.type, r, w.type, attrs), (i, k, j) => {
-        out[j] += x.data[i] * w.data[k];
+      forEachRow(convSizes(x.type, r, w.type, attrs), (i, step, k, j, length) => {
+        const weight = w.data[k];
+        for (let e = 0; e < length; e++) out[j + e] += x.data[i + e * step] * weight;
       });
       return [out];
     },
@@ -242,8 +263,9 @@ export const contractionOps = {
     },
     evaluate: ([dy, w], attrs, [r]) => {
       const out = new Float64Array(elementCount(r));
-      forEachProduct(convSizes(r, dy.type, w.type, attrs), (i, k, j) => {
-        out[i] += dy.data[j] * w.data[k];
+      forEachRow(convSizes(r, dy.type, w.type, attrs), (i, step, k, j, length) => {
+        const weight = w.data[k];
+        for (let e = 0; e < length; e++) out[i + e * step] += dy.data[j + e] * weight;
       });
       return [out];
     },
@@ -266,8 +288,10 @@ export const contractionOps = {
     },
     evaluate: ([x, dy], attrs, [r]) => {
       const out = new Float64Array(elementCount(r));
-      forEachProduct(convSizes(x.type, dy.type, r, attrs), (i, k, j) => {
-        out[k] += x.data[i] * dy.data[j];
+      forEachRow(convSizes(x.type, dy.type, r, attrs), (i, step, k, j, length) => {
+        let sum = 0;
+        for (let e = 0; e < length; e++) sum += x.data[i + e * step] * dy.data[j + e];
+        out[k] += sum;
       });
       return [out];
     },

@@ -56,7 +56,7 @@ export function printModule(module: Module): string {
     `module ${writeName(module.name)} level ${module.level}`,
     '',
     'state {',
-    ...columns(module.state.map(stateRow), [40, 17, 64]),
+    ...columns(module.state.map(stateRow), [40, 17, 80]),
     '}',
     '',
     'parameters {',

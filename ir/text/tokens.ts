@@ -66,6 +66,8 @@ export const reserved = reserve(
   'loadIf',
 );
 
+export const reservedWords: readonly string[] = Object.keys(reserved);
+
 /** Words that mean something only where the grammar asks for them. */
 export const words = inContext(
   'module',

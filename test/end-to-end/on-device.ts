@@ -1,13 +1,15 @@
 /**
  * Runs a compiled model's functions both on the wasm device and in the float64 evaluator, from the same state and inputs.
  */
-import { compile, type CompileOptions, runPasses, type Stages } from '../../compiler/compile.js';
+import { type CompileOptions, compile, runPasses, type Stages } from '../../compiler/compile.js';
+import { MANIFEST, manifestSchema } from '../../ir/artifact.js';
 import { type Evaluation, evaluate } from '../../ir/evaluate.js';
 import { type Func, findFunction, type Value } from '../../ir/graph.js';
-import { concrete, product, storedCount } from '../../ir/types.js';
 import { mix32 } from '../../ir/random.js';
-import { MANIFEST, manifestSchema } from '../../ir/artifact.js';
+import { concrete, product, storedCount } from '../../ir/types.js';
 import { WasmDevice } from '../../runtime/devices/wasm/device.js';
+
+export { relativeError } from './relative-error.js';
 
 export interface OnDevice {
   readonly stages: Stages;
@@ -39,32 +41,29 @@ export function inputsFor(func: Func, classes: number, scalars: Readonly<Record<
     else if (v.name === 'valid') out[v.name] = new Float32Array(n).fill(1);
     else if (v.name === 'rng') out[v.name] = Int32Array.of(7, 1, 0);
     else if (v.type.dtype === 'i32') out[v.name] = Int32Array.from({ length: n }, (_, i) => mix32(i * 7 + k) % classes);
-    else out[v.name] = Float32Array.from({ length: product(shape) }, (_, i) => (mix32(i * 13 + k * 101 + 5) / 2 ** 31 - 1) * 1.5);
+    else
+      out[v.name] = Float32Array.from(
+        { length: product(shape) },
+        (_, i) => (mix32(i * 13 + k * 101 + 5) / 2 ** 31 - 1) * 1.5,
+      );
   });
   return out;
 }
 
 /** Runs `name` on the device and in the evaluator from the device's present state; leaves the device stepped. */
-export function both(on: OnDevice, name: string, inputs: Data): { device: WasmDevice; reference: Evaluation; func: Func } {
+export function both(
+  on: OnDevice,
+  name: string,
+  inputs: Data,
+): { device: WasmDevice; reference: Evaluation; func: Func } {
   const func = findFunction(on.stages.primitive, name);
   const state: Record<string, Float64Array> = {};
   for (const v of func.reads) state[v.name] = Float64Array.from(on.device.read(v.name) as Float32Array);
   const reference = evaluate(func, inputs, state);
-  for (const i of on.stages.program.functions.find((f) => f.name === name)!.inputs) on.device.write(i.buffer, inputs[i.name]);
+  for (const i of on.stages.program.functions.find((f) => f.name === name)!.inputs)
+    on.device.write(i.buffer, inputs[i.name]);
   on.device.run(name);
   return { device: on.device, reference, func };
-}
-
-/** Largest deviation over the largest magnitude of the expected tensor. */
-export function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
-  let worst = 0;
-  let scale = 0;
-  for (let i = 0; i < want.length; i++) {
-    const d = Math.abs(got[i] - want[i]);
-    worst = Number.isNaN(d) ? Number.POSITIVE_INFINITY : Math.max(worst, d);
-    scale = Math.max(scale, Math.abs(want[i]));
-  }
-  return scale === 0 ? worst : worst / scale;
 }
 
 export function outputBuffer(on: OnDevice, func: string, output: string): string {

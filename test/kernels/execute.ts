@@ -12,6 +12,7 @@ import type { Kernel } from '../../ir/kernel.js';
 import { interpret, type KernelData } from '../../ir/kernel-interpret.js';
 import { type DType, storedCount } from '../../ir/types.js';
 import { verifyKernel } from '../../ir/verify-kernel.js';
+import { runWasm } from '../targets/run-wasm.js';
 
 export function storage(dtype: DType, from: number | ArrayLike<number>): KernelData {
   const make = dtype === 'f32' || dtype === 'f16' ? Float32Array : dtype === 'i32' ? Int32Array : Uint8Array;
@@ -24,7 +25,20 @@ export interface Executed {
   readonly kernels: readonly Kernel[];
 }
 
-export function execute(func: Func, inputs: Record<string, ArrayLike<number>>, enabled = true): Executed {
+export type Runner = (kernel: Kernel, buffers: Record<string, KernelData>) => void;
+
+/** On WebAssembly, the grid in two ranges as two threads would take it. */
+const onWasm: Runner = (kernel, buffers) => {
+  const after = runWasm(kernel, buffers, 2);
+  for (const [name, data] of Object.entries(after)) buffers[name].set(data as never);
+};
+
+export function execute(
+  func: Func,
+  inputs: Record<string, ArrayLike<number>>,
+  enabled = true,
+  run: Runner = interpret,
+): Executed {
   const { regions, aliasOf } = fuse(func, { enabled });
   const memory = new Map<Value, KernelData>();
   for (const v of [...func.inputs, ...func.reads]) memory.set(v, storage(v.type.dtype, inputs[v.name]));
@@ -50,7 +64,7 @@ export function execute(func: Func, inputs: Record<string, ArrayLike<number>>, e
       memory.set(v, data);
       return data;
     });
-    interpret(kernel, Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])));
+    run(kernel, Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])));
   });
   const outputs: Record<string, KernelData> = {};
   for (const o of func.outputs) outputs[o.name] = memory.get(root(o.value))!;
@@ -58,7 +72,7 @@ export function execute(func: Func, inputs: Record<string, ArrayLike<number>>, e
 }
 
 /**
- * Fused and unfused results against float64. An f32 result of n roundings is off by about sqrt(n) 2^-24 of the largest
+ * Fused and unfused results, and fused ones on WebAssembly, against float64. An f32 result of n roundings is off by about sqrt(n) 2^-24 of the largest
  * intermediate; 3e-6 of the largest output covers the chains and sums of these tests (up to about 10^6 terms in blocks).
  */
 export function agrees(func: Func, inputs: Record<string, ArrayLike<number>>, tolerance = 3e-6): Executed {
@@ -66,7 +80,8 @@ export function agrees(func: Func, inputs: Record<string, ArrayLike<number>>, to
     [...func.inputs, ...func.reads].map((v) => [v.name, Float64Array.from(storage(v.type.dtype, inputs[v.name]))]),
   );
   const truth = evaluate(func, rounded, rounded).outputs;
-  const runs = [true, false].map((enabled) => execute(func, inputs, enabled));
+  const runs = [execute(func, inputs), execute(func, inputs, false), execute(func, inputs, true, onWasm)];
+  const ways = ['fused', 'unfused', 'fused on wasm'];
   runs.forEach((run, k) => {
     for (const [name, want] of Object.entries(truth)) {
       const got = run.outputs[name];
@@ -76,7 +91,7 @@ export function agrees(func: Func, inputs: Record<string, ArrayLike<number>>, to
       for (let i = 0; i < want.length; i++) {
         const equal = Object.is(got[i], want[i]) || got[i] === want[i];
         if (!equal && !(Math.abs(got[i] - want[i]) <= tolerance * largest))
-          expect.fail(`${k ? 'unfused' : 'fused'} ${name}[${i}] = ${got[i]}, not ${want[i]} (largest ${largest})`);
+          expect.fail(`${ways[k]} ${name}[${i}] = ${got[i]}, not ${want[i]} (largest ${largest})`);
       }
     }
   });

@@ -42,6 +42,7 @@ const cases: readonly (readonly [readonly number[], readonly number[]])[] = [
   ],
   [[5, 300], [0]],
   [[600, 3], [0]],
+  [[1000, 70], [0]],
   [[2, 2500], [1]],
   [
     [3, 2, 1100],

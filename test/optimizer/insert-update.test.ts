@@ -5,6 +5,9 @@
 import { describe, expect, it } from 'vitest';
 import { insertUpdate, type UpdateOptions } from '../../compiler/optimizer/insert-update.js';
 import { resolvePreset } from '../../compiler/optimizer/presets.js';
+import { mergeCommonSubexpressions } from '../../compiler/passes/common-subexpressions.js';
+import { removeDeadCode } from '../../compiler/passes/dead-code.js';
+import { expandComposites } from '../../compiler/passes/expand-composites.js';
 import { evaluate } from '../../ir/evaluate.js';
 import { type Func, findFunction, type Module } from '../../ir/graph.js';
 import { verifyModule } from '../../ir/verify.js';
@@ -37,9 +40,9 @@ const data = { x: noise(20, 2), target: [0, 2, 1, 1], valid: [1, 1, 1, 1] };
 const dot = (a: ArrayLike<number>, b: ArrayLike<number>) => Array.from(a).reduce((s, v, i) => s + v * b[i], 0);
 const norm = (a: ArrayLike<number>) => Math.sqrt(dot(a, a));
 
-function expectClose(a: ArrayLike<number>, b: ArrayLike<number>): void {
+function expectClose(a: ArrayLike<number>, b: ArrayLike<number>, tolerance = 1e-12): void {
   const scale = Math.max(...Array.from(b, Math.abs), 1e-300);
-  expect(Math.max(...Array.from(a, (v, i) => Math.abs(v - b[i]))) / scale).toBeLessThan(1e-12);
+  expect(Math.max(...Array.from(a, (v, i) => Math.abs(v - b[i]))) / scale).toBeLessThan(tolerance);
 }
 
 describe('sgd', () => {
@@ -151,6 +154,21 @@ describe('spngd', () => {
     );
     expect(s.train.inputs.map((i) => i.name)).not.toContain('kl_bound');
     expect(s.names).not.toContain('kl_scale');
+  });
+
+  it('computes the same once composites are expanded and common nodes are merged', () => {
+    const s = compile(convnet, 3, { optimizer: 'spngd', weightRescaling: 'shrink' });
+    const lowered = removeDeadCode(mergeCommonSubexpressions(expandComposites(s.module)));
+    verifyModule(lowered);
+    const inputs = { ...scalars, x: noise(180, 6), target: [0, 2, 1], valid: [1, 1, 0] };
+    const start = initialState(s.module);
+    const [before, after] = [s, { ...s, train: findFunction(lowered, 'train') }].map((step) =>
+      run(step, inputs, start),
+    );
+    expect(Object.keys(after.state)).toEqual(Object.keys(before.state));
+    // Inverses amplify rounding by their condition number, about 1e3 here.
+    for (const name of Object.keys(before.state)) expectClose(after.state[name], before.state[name], 1e-10);
+    expectClose(after.outputs.metrics, before.outputs.metrics, 1e-10);
   });
 
   it('gives eval its metrics', () => {

@@ -45,11 +45,11 @@ const TOLERANCE = 5e-4;
 /** Weights and updates of these nets are of order 0.01 to 1. */
 const FLOOR = 1e-3;
 
-function agrees(module: Module, fusion: boolean): void {
+function agrees(module: Module, fusion: boolean, by: 'interpreter' | 'wasm'): void {
   const assembled = assemble(module, (f) => fuse(f, { enabled: fusion }), lowerRegion);
   for (const k of assembled.kernels) verifyKernel(k);
   verifyProgram(assembled.program);
-  const run = new ProgramRun(assembled);
+  const run = new ProgramRun(assembled, by);
   let state = initialState(module);
   for (const s of module.state) if (s.init.kind === 'weights') run.view(s.name).set(state[s.name]);
   run.run('init', {});
@@ -67,15 +67,20 @@ function agrees(module: Module, fusion: boolean): void {
   }
 }
 
-describe.each([true, false])('programs, fusion %s', (fusion) => {
+describe.each([
+  { fusion: true, by: 'interpreter' },
+  { fusion: false, by: 'interpreter' },
+  { fusion: true, by: 'wasm' },
+  { fusion: false, by: 'wasm' },
+] as const)('programs by the $by, fusion $fusion', ({ fusion, by }) => {
   it.each(['off', 'shrink', 'always'] as const)('MLP by natural gradient, rescaling %s', (rescaling) => {
-    agrees(finished(withCurvature(mlp, 4).module, 'spngd', rescaling), fusion);
+    agrees(finished(withCurvature(mlp, 4).module, 'spngd', rescaling), fusion, by);
   });
   it('convolutions with BatchNorm by natural gradient', () => {
-    agrees(finished(withCurvature(convnet, 4).module, 'spngd', 'off'), fusion);
+    agrees(finished(withCurvature(convnet, 4).module, 'spngd', 'off'), fusion, by);
   });
   it('convolutions with BatchNorm by SGD', () => {
-    agrees(finished(differentiated(convnet, 4).module, 'sgd', 'off'), fusion);
+    agrees(finished(differentiated(convnet, 4).module, 'sgd', 'off'), fusion, by);
   });
 });
 
@@ -83,7 +88,7 @@ describe('guards', () => {
   it('a statistic that is not due is neither rebuilt nor inverted, and the update uses what is stored', () => {
     const module = finished(withCurvature(mlp, 4).module, 'spngd', 'off');
     const assembled = assemble(module, fuse, lowerRegion);
-    const run = new ProgramRun(assembled);
+    const run = new ProgramRun(assembled, 'interpreter');
     let state = initialState(module);
     for (const s of module.state) if (s.init.kind === 'weights') run.view(s.name).set(state[s.name]);
     run.run('init', {});

@@ -1,17 +1,41 @@
 /**
- * Executes an assembled program on one ArrayBuffer, at the planned offsets, each kernel by the interpreter: what tests of
- * fusion, in-place updates and the memory plan need, without any target.
+ * Executes an assembled program in one memory, at the planned offsets, each kernel by the interpreter or as WebAssembly:
+ * what tests of fusion, in-place updates and the memory plan need.
  */
 import type { Assembled } from '../../compiler/program/assemble.js';
+import { printWasm } from '../../compiler/targets/wasm/print.js';
+import type { Kernel } from '../../ir/kernel.js';
 import { interpret, type KernelData } from '../../ir/kernel-interpret.js';
 import type { Buffer } from '../../ir/program.js';
 
 export class ProgramRun {
   private readonly memory: ArrayBuffer;
   private readonly buffers: Map<string, Buffer>;
+  private readonly call: (kernel: Kernel, args: readonly string[]) => void;
 
-  constructor(private readonly assembled: Assembled) {
-    this.memory = new ArrayBuffer(assembled.program.memories[0].bytes);
+  constructor(
+    private readonly assembled: Assembled,
+    by: 'interpreter' | 'wasm',
+  ) {
+    const { bytes } = assembled.program.memories[0];
+    if (by === 'interpreter') {
+      this.memory = new ArrayBuffer(bytes);
+      this.call = (kernel, args) =>
+        interpret(kernel, Object.fromEntries(kernel.params.map((p, i) => [p.name, this.view(args[i])])));
+    } else {
+      const printed = printWasm(assembled.kernels);
+      const info = new Map(printed.info.map((i) => [i.name, i]));
+      const pages = Math.ceil((bytes + Math.max(...printed.info.map((i) => i.scratch))) / 65536) + 1;
+      const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+      const module = new WebAssembly.Module(printed.bytes as Uint8Array<ArrayBuffer>);
+      const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+      this.memory = memory.buffer;
+      this.call = (kernel, args) => {
+        const run = exports[kernel.name] as (...args: number[]) => void;
+        const offsets = args.map((a) => this.buffers.get(a)!.offset);
+        run(...offsets, Math.ceil(bytes / 256) * 256, 0, info.get(kernel.name)!.grid);
+      };
+    }
     // What nobody wrote must not look like a zero.
     new Float32Array(this.memory).fill(Number.NaN);
     this.buffers = new Map(assembled.program.buffers.map((b) => [b.name, b]));
@@ -37,7 +61,7 @@ export class ProgramRun {
       if (segment.guard !== undefined && !on(segment.guard)) continue;
       for (const step of segment.steps) {
         const kernel = kernels.find((k) => k.name === step.variants[0].kernel)!;
-        interpret(kernel, Object.fromEntries(kernel.params.map((p, i) => [p.name, this.view(step.args[i])])));
+        this.call(kernel, step.args);
       }
     }
   }

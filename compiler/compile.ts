@@ -1,0 +1,202 @@
+/**
+ * The compiler from end to end: a model's bytes in, the files of an artifact out. The passes in their order are the table
+ * of contents of the compiler; what leaves each is verified. Touches no device and writes nothing.
+ */
+import { encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WASM_MODULE, WEIGHTS } from '../ir/artifact.js';
+import { planTooLarge } from '../ir/diagnostics/compile.js';
+import type { Module, TensorData } from '../ir/graph.js';
+import type { Kernel } from '../ir/kernel.js';
+import type { Program } from '../ir/program.js';
+import { writeSafetensors } from '../ir/safetensors.js';
+import { printKernel, printModule, printProgram } from '../ir/text/spn.js';
+import { verifyKernel, verifyModule, verifyProgram } from '../ir/verify.js';
+import { differentiate } from './autodiff/differentiate.js';
+import { insertCurvature } from './curvature/insert-curvature.js';
+import { type ImportedModel, importOnnx } from './frontend/onnx/import.js';
+import { fuse } from './kernels/fuse.js';
+import { lowerRegion } from './kernels/lower.js';
+import { buildManifest } from './manifest.js';
+import { insertUpdate } from './optimizer/insert-update.js';
+import { type Defaults, resolvePreset } from './optimizer/presets.js';
+import { addInit } from './passes/add-init.js';
+import { attachLoss, type LossDescription, type LossKind } from './passes/attach-loss.js';
+import { bindBatch } from './passes/bind-batch.js';
+import { mergeCommonSubexpressions } from './passes/common-subexpressions.js';
+import { removeDeadCode } from './passes/dead-code.js';
+import { expandComposites } from './passes/expand-composites.js';
+import { assemble } from './program/assemble.js';
+import { summary } from './report.js';
+import { printWasm } from './targets/wasm/print.js';
+
+export const emitLevels = ['model', 'train', 'kernels', 'program'] as const;
+export type EmitLevel = (typeof emitLevels)[number];
+
+export interface CompileOptions {
+  /** Examples in a training step; default 64. */
+  readonly batch?: number;
+  /** Examples in a call of eval and predict; default: the training batch. */
+  readonly evalBatch?: number;
+  readonly optimizer?: 'spngd' | 'sgd';
+  readonly loss?: LossKind;
+  readonly labels?: 'index' | 'soft';
+  /** Name of the output that the loss reads. */
+  readonly output?: string;
+  /** `NAME` or `NAME:Nx3x64x64`, for data inputs. */
+  readonly inputs?: readonly string[];
+  /** Replaces weights by name. */
+  readonly weights?: ReadonlyMap<string, TensorData>;
+  readonly init?: 'he-normal';
+  readonly seed?: number;
+  readonly freeze?: readonly string[];
+  readonly train?: readonly string[];
+  readonly dropout?: boolean;
+  readonly bnVariance?: 'population' | 'unbiased';
+  /** Adds the text of a level to what is returned. */
+  readonly emit?: EmitLevel;
+}
+
+export interface Compiled {
+  /** The artifact's files by relative path, manifest.json among them. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+  /** A few lines for a terminal. */
+  readonly report: string;
+  /** Text of the level that `emit` asked for. */
+  readonly text?: string;
+  readonly notices: readonly string[];
+}
+
+/** The module after each stage that a reader may want to see, and all that the artifact is made of. */
+export interface Stages {
+  readonly imported: ImportedModel;
+  readonly model: Module;
+  /** With gradients, curvature and update; composites still whole. */
+  readonly train: Module;
+  /** The same in primitive ops: what the kernels are made from. */
+  readonly primitive: Module;
+  readonly program: Program;
+  readonly kernels: readonly Kernel[];
+  readonly wasm: Uint8Array;
+  readonly loss: LossDescription;
+  readonly defaults: Defaults;
+  /** For each function with an output `metrics`, the names of its elements. */
+  readonly metrics: Readonly<Record<string, readonly string[]>>;
+  readonly batch: { readonly train: number; readonly eval: number };
+  readonly seed: number;
+  readonly optimizer: 'spngd' | 'sgd';
+}
+
+/** What wasm memory can hold: 65,536 pages of 64 KiB. */
+const WASM_LIMIT = 65536 * 65536;
+
+/**
+ * Runs all passes.
+ * @param bytes an ONNX model
+ * @param fileName its name, for messages and for the artifact's name
+ * @throws UserError E1xx where the model cannot be imported, E2xx where it cannot be trained as asked
+ */
+export function runPasses(bytes: Uint8Array, fileName: string, options: CompileOptions = {}): Stages {
+  const batch = { train: options.batch ?? 64, eval: options.evalBatch ?? options.batch ?? 64 };
+  const seed = options.seed ?? 0;
+  const optimizer = options.optimizer ?? 'spngd';
+  const defaults = resolvePreset(optimizer, batch.train);
+
+  const imported = importOnnx(bytes, { ...options, fileName, seed });
+  const model = checked(imported.module);
+  const withLoss = attachLoss(model, options);
+  const bound = checked(removeDeadCode(bindBatch(checked(withLoss.module), batch)));
+  const gradients = checked(mergeCommonSubexpressions(differentiate(bound)));
+  const curved = optimizer === 'spngd' ? checked(insertCurvature(gradients)) : gradients;
+  const updated = insertUpdate(curved, {
+    optimizer,
+    weightRescaling: defaults.weight_rescaling,
+    klClip: defaults.kl_clip !== 0,
+  });
+  const train = checked(addInit(removeDeadCode(mergeCommonSubexpressions(updated.module))));
+  const primitive = checked(removeDeadCode(mergeCommonSubexpressions(expandComposites(train))));
+  const { program, kernels, wasm } = lowerToWasm(primitive);
+  const { peak, liveBound } = program.plan;
+  if (peak > WASM_LIMIT) throw planTooLarge(peak, liveBound, WASM_LIMIT, batch.train);
+  const { metrics } = updated;
+  return {
+    imported,
+    model,
+    train,
+    primitive,
+    program,
+    kernels,
+    wasm,
+    loss: withLoss.loss,
+    defaults,
+    metrics,
+    batch,
+    seed,
+    optimizer,
+  };
+}
+
+/** Runs all passes and makes the artifact; the same input gives the same bytes. Errors as for runPasses. */
+export function compile(bytes: Uint8Array, fileName: string, options: CompileOptions = {}): Compiled {
+  const stages = runPasses(bytes, fileName, options);
+  const text = `${printModule(stages.train)}\n${printProgram(stages.program)}`;
+  const files = new Map<string, Uint8Array>([
+    [PROGRAM_TEXT, new TextEncoder().encode(text)],
+    [WASM_MODULE, stages.wasm],
+    [WEIGHTS, writeSafetensors(initialWeights(stages.primitive))],
+    [TEMPLATE, stages.imported.template],
+  ]);
+  const manifest = buildManifest(stages, files, bytes, fileName);
+  const all = new Map([[MANIFEST, encodeManifest(manifest)], ...files]);
+  return {
+    files: all,
+    report: summary(manifest, all),
+    text: options.emit && emitted(options.emit, stages),
+    notices: stages.imported.notices,
+  };
+}
+
+function checked(module: Module): Module {
+  verifyModule(module);
+  return module;
+}
+
+function lowerToWasm(module: Module): { program: Program; kernels: readonly Kernel[]; wasm: Uint8Array } {
+  const { program, kernels } = assemble(module, fuse, lowerRegion);
+  for (const kernel of kernels) verifyKernel(kernel);
+  const printed = printWasm(kernels);
+  const info = new Map(printed.info.map((i) => [i.name, i]));
+  const complete: Program = {
+    ...program,
+    kernels: program.kernels.map((k) => {
+      const target = info.get(k.name);
+      if (!target) throw new Error(`the wasm target printed no kernel ${k.name}`);
+      return { ...k, grid: target.grid, scratch: target.scratch };
+    }),
+  };
+  verifyProgram(complete);
+  return { program: complete, kernels, wasm: printed.bytes };
+}
+
+/** Values of all state that starts from the weights file. */
+function initialWeights(module: Module): Map<string, TensorData> {
+  const out = new Map<string, TensorData>();
+  for (const entry of module.state) {
+    if (entry.init.kind !== 'weights') continue;
+    const data = module.weights.get(entry.name);
+    if (!data) throw new Error(`state ${entry.name} starts from weights that the importer did not give`);
+    out.set(entry.name, data);
+  }
+  return out;
+}
+
+function emitted(level: EmitLevel, stages: Stages): string {
+  switch (level) {
+    case 'model':
+      return printModule(stages.model);
+    case 'train':
+      return printModule(stages.train);
+    case 'kernels':
+      return stages.kernels.map(printKernel).join('\n');
+    case 'program':
+      return printProgram(stages.program);
+  }
+}

@@ -1,0 +1,370 @@
+/**
+ * Folds what exporters emit around shapes: small known tensors, element by element, in exact arithmetic on multiples of the
+ * batch. A rule gives undefined where a result would be no such multiple; the node is then read by its ordinary handler.
+ */
+import { type Dim, dimDiv, dimEquals, dimMul, type DType, product, type Shape, strides } from '../../../ir/types.js';
+import { axesOf, expandTarget, reshapeTarget, sliceForm, splitSizes } from './forms.js';
+import { countOf, isKnown, type Known, KNOWN_LIMIT, known, knownShape } from './known.js';
+import type { NodeImport } from './node-import.js';
+import { castTarget } from './types.js';
+
+type Fold = (n: NodeImport) => readonly (Known | undefined)[] | Known | undefined;
+type Binary = (a: Dim, b: Dim, integer: boolean) => Dim | undefined;
+
+const isNumber = (d: Dim): d is number => typeof d === 'number';
+
+// ---- Arithmetic on elements ----
+
+const add: Binary = (a, b) => {
+  if (isNumber(a) && isNumber(b)) return a + b;
+  if (isNumber(a) || isNumber(b)) return a === 0 ? b : b === 0 ? a : undefined;
+  return a.symbol === b.symbol ? { symbol: a.symbol, factor: a.factor + b.factor } : undefined;
+};
+const negated = (d: Dim): Dim => (isNumber(d) ? -d : { symbol: d.symbol, factor: -d.factor });
+const sub: Binary = (a, b, i) => {
+  const d = add(a, negated(b), i);
+  return d === undefined || isNumber(d) || d.factor !== 0 ? d : 0;
+};
+const mul: Binary = (a, b) => {
+  const d = dimMul(a, b);
+  return d === undefined || isNumber(d) || Number.isInteger(d.factor) ? d : undefined;
+};
+const div: Binary = (a, b, integer) => {
+  if (isNumber(a) && isNumber(b)) return integer ? (b === 0 ? undefined : Math.trunc(a / b)) : a / b;
+  return dimDiv(a, b);
+};
+
+/** A comparison that holds or fails for every batch size >= 1; undefined where it depends on it. */
+const equal: Binary = (a, b) => {
+  if (isNumber(a) && isNumber(b)) return a === b ? 1 : 0;
+  if (isNumber(a) || isNumber(b)) return (isNumber(a) ? a : (b as number)) <= 0 ? 0 : undefined;
+  return dimEquals(a, b) ? 1 : 0;
+};
+const onNumbers =
+  (f: (a: number, b: number) => number): Binary =>
+  (a, b) =>
+    isNumber(a) && isNumber(b) ? f(a, b) : undefined;
+const less: Binary = (a, b) => {
+  if (isNumber(a) && !isNumber(b) && a <= 0) return 1;
+  if (!isNumber(a) && isNumber(b) && b <= 1) return 0;
+  return isNumber(a) && isNumber(b) ? (a < b ? 1 : 0) : undefined;
+};
+
+// ---- Elementwise over broadcast operands ----
+
+function map(
+  operands: readonly Known[],
+  dtype: DType,
+  f: (args: readonly Dim[]) => Dim | undefined,
+): Known | undefined {
+  const rank = Math.max(...operands.map((o) => o.shape.length));
+  const shape = Array.from({ length: rank }, (_, i) => {
+    const dims = operands.map((o) => o.shape[i - (rank - o.shape.length)] ?? 1);
+    return dims.find((d) => d !== 1) ?? 1;
+  });
+  const fits = operands.every((o) => o.shape.every((d, i) => d === 1 || d === shape[i + rank - o.shape.length]));
+  if (!fits || product(shape) > KNOWN_LIMIT) return undefined;
+  const own = operands.map((o) => {
+    const s = strides(o.shape);
+    return shape.map((_, i) => {
+      const j = i - (rank - o.shape.length);
+      return j < 0 || o.shape[j] === 1 ? 0 : s[j];
+    });
+  });
+  const out: Dim[] = [];
+  const all = strides(shape);
+  for (let flat = 0, total = product(shape); flat < total; flat++) {
+    const index = shape.map((d, i) => Math.floor(flat / all[i]) % d);
+    const value = f(operands.map((o, k) => o.data[index.reduce((at, v, i) => at + v * own[k][i], 0)]));
+    if (value === undefined) return undefined;
+    out.push(dtype === 'f32' && isNumber(value) ? Math.fround(value) : value);
+  }
+  return known(dtype, shape, out);
+}
+
+const inputs = (n: NodeImport): Known[] => n.node.inputs.map((_, i) => n.known(i, 'an operand'));
+const isInteger = (k: Known): boolean => k.dtype !== 'f32';
+
+const binary =
+  (f: Binary, logical = false): Fold =>
+  (n) => {
+    const operands = inputs(n);
+    return operands
+      .slice(1)
+      .reduce<Known | undefined>(
+        (acc, k) => acc && map([acc, k], logical ? 'bool' : acc.dtype, ([a, b]) => f(a, b, isInteger(acc))),
+        operands[0],
+      );
+  };
+const unary =
+  (f: (a: number) => number): Fold =>
+  (n) => {
+    const k = n.known(0, 'the operand');
+    return map([k], k.dtype, ([a]) => (isNumber(a) ? f(a) : undefined));
+  };
+
+/** Rounding leaves whole numbers, multiples of the batch among them, as they are. */
+const rounding =
+  (f: (a: number) => number): Fold =>
+  (n) => {
+    const k = n.known(0, 'the operand');
+    return map([k], k.dtype, ([a]) => (isNumber(a) ? f(a) : a));
+  };
+
+// ---- Views ----
+
+/** Elements of `k` at the given indices of the result. */
+function moved(
+  k: Known,
+  shape: readonly number[],
+  from: (index: readonly number[]) => readonly number[],
+): Known | undefined {
+  if (product(shape) > KNOWN_LIMIT) return undefined;
+  const own = strides(k.shape);
+  const all = strides(shape);
+  const data: Dim[] = [];
+  for (let flat = 0, total = product(shape); flat < total; flat++) {
+    const index = shape.map((d, i) => Math.floor(flat / all[i]) % d);
+    data.push(k.data[from(index).reduce((at, v, i) => at + v * own[i], 0)]);
+  }
+  return known(k.dtype, shape, data);
+}
+
+const sizesOf = (shape: Shape): readonly number[] | undefined =>
+  shape.every(isNumber) ? (shape as readonly number[]) : undefined;
+
+const reshaped = (k: Known, shape: Shape): Known | undefined => {
+  const sizes = sizesOf(shape);
+  return sizes && known(k.dtype, sizes, k.data);
+};
+
+const gather: Fold = (n) => {
+  const k = n.known(0, 'the data');
+  const at = n.known(1, 'the indices');
+  const axis = n.axis(n.number('axis', 0), k.shape.length);
+  const size = k.shape[axis];
+  const indices = n.knownNumbers(1, 'the indices').map((i) => (i < 0 ? i + size : i));
+  if (indices.some((i) => !Number.isInteger(i) || i < 0 || i >= size)) n.misfit(`indices of an axis of ${size}`);
+  const own = strides(at.shape);
+  const shape = [...k.shape.slice(0, axis), ...at.shape, ...k.shape.slice(axis + 1)];
+  return moved(k, shape, (index) => [
+    ...index.slice(0, axis),
+    indices[own.reduce((s, st, i) => s + st * index[axis + i], 0)],
+    ...index.slice(axis + own.length),
+  ]);
+};
+
+const slice: Fold = (n) => {
+  const k = n.known(0, 'the data');
+  // Negative steps (a reversed list) are only met here.
+  if (n.opset >= 10 && n.has(4) && k.shape.length === 1 && n.knownScalar(4, 'steps') === -1) {
+    const [start, end] = [n.knownScalar(1, 'starts'), n.knownScalar(2, 'ends')];
+    n.ignore(3);
+    const from = Math.min(start < 0 ? start + k.data.length : start, k.data.length - 1);
+    const until = Math.max(end < 0 ? end + k.data.length : end, -1);
+    const data: Dim[] = [];
+    for (let i = from; i > until; i--) data.push(k.data[i]);
+    return known(k.dtype, [data.length], data);
+  }
+  const f = sliceForm(n, k.shape);
+  const shape = f.starts.map((s, i) => Math.max(0, Math.ceil((f.ends[i] - s) / f.steps[i])));
+  return moved(k, shape, (index) => index.map((v, i) => f.starts[i] + v * f.steps[i]));
+};
+
+const concat: Fold = (n) => {
+  const parts = inputs(n);
+  const axis = n.axis(n.number('axis', 1), parts[0].shape.length);
+  if (parts.some((p) => p.shape.length !== parts[0].shape.length || p.shape.some((d, i) => i !== axis && d !== parts[0].shape[i])))
+    n.misfit('the parts differ in more than the axis');
+  const size = parts.reduce((s, p) => s + p.shape[axis], 0);
+  const shape = parts[0].shape.map((d, i) => (i === axis ? size : d));
+  const [outer, inner] = [product(shape.slice(0, axis)), product(shape.slice(axis + 1))];
+  const data: Dim[] = [];
+  for (let o = 0; o < outer; o++)
+    for (const p of parts) {
+      const run = p.shape[axis] * inner;
+      data.push(...p.data.slice(o * run, (o + 1) * run));
+    }
+  return known(parts[0].dtype, shape, data);
+};
+
+const split: Fold = (n) => {
+  const k = n.known(0, 'the data');
+  const axis = n.axis(n.number('axis', 0), k.shape.length);
+  let start = 0;
+  return splitSizes(n, k.shape[axis]).map((size) => {
+    const from = start;
+    start += size;
+    const shape = k.shape.map((d, i) => (i === axis ? size : d));
+    return moved(k, shape, (index) => index.map((v, i) => (i === axis ? v + from : v)));
+  });
+};
+
+const squeeze: Fold = (n) => {
+  const k = n.known(0, 'the data');
+  const axes = axesOf(n, 1, 13, k.shape.length) ?? k.shape.flatMap((d, i) => (d === 1 ? [i] : []));
+  return reshaped(k, k.shape.filter((_, i) => !axes.includes(i)));
+};
+
+const unsqueeze: Fold = (n) => {
+  const k = n.known(0, 'the data');
+  const count = (n.opset < 13 ? n.ints('axes') : n.knownNumbers(1, 'axes'))?.length ?? 0;
+  const axes = axesOf(n, 1, 13, k.shape.length + count) ?? n.misfit('axes are missing');
+  const rest = [...k.shape];
+  return reshaped(k, Array.from({ length: rest.length + axes.length }, (_, i) => (axes.includes(i) ? 1 : rest.shift()!)));
+};
+
+const transpose: Fold = (n) => {
+  const k = n.known(0, 'the data');
+  const perm = n.ints('perm') ?? k.shape.map((_, i) => k.shape.length - 1 - i);
+  if (perm.length !== k.shape.length || new Set(perm).size < perm.length || perm.some((p) => !(k.shape[p] >= 0)))
+    n.misfit(`perm ${perm}`);
+  return moved(
+    k,
+    perm.map((p) => k.shape[p]),
+    (index) => k.shape.map((_, d) => index[perm.indexOf(d)]),
+  );
+};
+
+const expand: Fold = (n) => {
+  const k = n.known(0, 'the data');
+  const shape = sizesOf(expandTarget(n, k.shape, n.known(1, 'the shape').data));
+  if (!shape) return undefined;
+  const lead = shape.length - k.shape.length;
+  return moved(k, shape, (index) => k.shape.map((d, i) => (d === 1 ? 0 : index[i + lead])));
+};
+
+/** Reductions of a list to one element: of a shape to a count, mostly. */
+const reduce =
+  (f: Binary, since: number): Fold =>
+  (n) => {
+    const k = n.known(0, 'the data');
+    axesOf(n, 1, since, k.shape.length);
+    n.ignoreAttributes('noop_with_empty_axes');
+    const keep = n.flag('keepdims', true);
+    if (k.shape.length > 1 || k.data.length === 0) return undefined;
+    const all = k.data.reduce<Dim | undefined>((a, d) => (a === undefined ? a : f(a, d, isInteger(k))));
+    return all === undefined ? undefined : known(k.dtype, keep ? k.shape.map(() => 1) : [], [all]);
+  };
+
+const constantOfShape: Fold = (n) => {
+  const shape = sizesOf(n.known(0, 'the shape').data);
+  const value = n.tensor('value');
+  if (!shape || product(shape) > KNOWN_LIMIT) return undefined;
+  if (shape.some((d) => !Number.isSafeInteger(d) || d < 0)) n.misfit(`shape [${shape}]`);
+  return known(value?.dtype ?? 'f32', shape, new Array<Dim>(product(shape)).fill(value?.data[0] ?? 0));
+};
+
+const range: Fold = (n) => {
+  const [start, limit, delta] = [0, 1, 2].map((i) => n.knownScalar(i, 'the range'));
+  const count = Math.max(0, Math.ceil((limit - start) / delta));
+  if (!(count <= KNOWN_LIMIT)) return undefined;
+  return known(
+    n.known(0, 'the range').dtype,
+    [count],
+    Array.from({ length: count }, (_, i) => start + i * delta),
+  );
+};
+
+const shapeOf: Fold = (n) => {
+  const all = n.shape(0);
+  const bound = (name: string, otherwise: number): number => {
+    const v = n.number(name, otherwise);
+    return Math.min(Math.max(v < 0 ? v + all.length : v, 0), all.length);
+  };
+  return knownShape(all.slice(bound('start', 0), bound('end', all.length)));
+};
+
+const rules: Readonly<Record<string, Fold>> = {
+  Abs: unary(Math.abs),
+  Add: binary(add),
+  And: binary(onNumbers((a, b) => (a && b ? 1 : 0)), true),
+  Cast: (n) => {
+    const k = n.known(0, 'the data');
+    const to = castTarget(n);
+    return map([k], to, ([d]) => {
+      if (!isNumber(d)) return to === 'bool' ? undefined : d;
+      return to === 'bool' ? (d !== 0 ? 1 : 0) : to === 'f32' ? d : Math.trunc(d);
+    });
+  },
+  Ceil: rounding(Math.ceil),
+  Concat: concat,
+  ConstantOfShape: constantOfShape,
+  Div: binary(div),
+  Equal: binary(equal, true),
+  Exp: unary(Math.exp),
+  Expand: expand,
+  Floor: rounding(Math.floor),
+  Flatten: (n) => {
+    const k = n.known(0, 'the data');
+    const axis = n.number('axis', 1);
+    const at = axis < 0 ? axis + k.shape.length : axis;
+    return reshaped(k, [product(k.shape.slice(0, at)), product(k.shape.slice(at))]);
+  },
+  Gather: gather,
+  Greater: binary((a, b, i) => less(b, a, i), true),
+  Identity: (n) => n.known(0, 'the data'),
+  Less: binary(less, true),
+  Log: unary(Math.log),
+  Max: binary(onNumbers(Math.max)),
+  Min: binary(onNumbers(Math.min)),
+  Mod: (n) => {
+    const truncated = n.flag('fmod', false);
+    return binary(onNumbers((a, b) => (truncated ? a % b : a - Math.floor(a / b) * b)))(n);
+  },
+  Mul: binary(mul),
+  Neg: (n) => {
+    const k = n.known(0, 'the operand');
+    return map([k], k.dtype, ([a]) => (a === undefined ? undefined : negated(a)));
+  },
+  Not: (n) => map([n.known(0, 'the operand')], 'bool', ([a]) => (isNumber(a) ? (a ? 0 : 1) : undefined)),
+  Or: binary(onNumbers((a, b) => (a || b ? 1 : 0)), true),
+  Pow: binary(onNumbers((a, b) => a ** b)),
+  Range: range,
+  Reciprocal: unary((a) => 1 / a),
+  ReduceMax: reduce(onNumbers(Math.max), 18),
+  ReduceMin: reduce(onNumbers(Math.min), 18),
+  ReduceProd: reduce(mul, 18),
+  ReduceSum: reduce(add, 13),
+  Reshape: (n) => {
+    const k = n.known(0, 'the data');
+    const target = n.known(1, 'the shape').data;
+    return reshaped(k, reshapeTarget(n, k.shape, target, n.flag('allowzero', false)));
+  },
+  Shape: shapeOf,
+  Size: (n) => {
+    const count = n.shape(0).reduce<Dim | undefined>((p, d) => (p === undefined ? p : dimMul(p, d)), 1);
+    return count === undefined ? undefined : known('i64', [], [count]);
+  },
+  Slice: slice,
+  Split: split,
+  Sqrt: unary(Math.sqrt),
+  Squeeze: squeeze,
+  Sub: binary(sub),
+  Transpose: transpose,
+  Unsqueeze: unsqueeze,
+  Where: (n) => {
+    const [c, a, b] = inputs(n);
+    return map([c, a, b], a.dtype, ([when, x, y]) => (isNumber(when) ? (when ? x : y) : undefined));
+  },
+};
+
+/** Ops that need only the type of their input. */
+const ofType = new Set(['Shape', 'Size']);
+
+/** The node's results, where they follow from what is known; undefined where the node must be read as computation. */
+export function fold(n: NodeImport): readonly (Known | undefined)[] | undefined {
+  const rule = Object.hasOwn(rules, n.node.op) ? rules[n.node.op] : undefined;
+  if (!rule || n.node.inputs.length === 0) return undefined;
+  if (!ofType.has(n.node.op)) {
+    for (let i = 0; i < n.count; i++) {
+      if (!n.has(i)) continue;
+      const item = n.item(i);
+      if (!isKnown(item) || countOf(item) > KNOWN_LIMIT) return undefined;
+    }
+  }
+  const results = rule(n);
+  if (results === undefined) return undefined;
+  const list = Array.isArray(results) ? (results as readonly (Known | undefined)[]) : [results as Known];
+  return list.includes(undefined) ? undefined : list;
+}

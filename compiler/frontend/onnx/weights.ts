@@ -1,0 +1,262 @@
+/**
+ * Decides what each tensor that the model holds is: trainable parameter, running statistic or constant; and which graph inputs
+ * are data. One walk over the sorted nodes. A weight may be an initializer, a graph input of fixed shape (models exported
+ * without weights), a Constant node or a ConstantOfShape node (the same, by older exporters).
+ */
+import { inputOption, noDataInput, openDimension, unclearInputs } from '../../../ir/diagnostics/onnx.js';
+import type { TensorData } from '../../../ir/graph.js';
+import type { Loc } from '../../../ir/loc.js';
+import { type Dim, product, type Shape, type TensorType, tensor } from '../../../ir/types.js';
+import type { OnnxModel, OnnxNode, OnnxValue } from './decode.js';
+import { layerSlots, products, type Slot, views } from './slots.js';
+import type { OnnxTensor } from './tensor-data.js';
+
+/** A tensor that the model holds, under the name that its readers use. */
+export interface Tensor {
+  readonly name: string;
+  readonly type: TensorType;
+  readonly source: 'initializer' | 'graph input' | 'Constant' | 'ConstantOfShape' | 'Identity';
+  /** Absent: the model gives the shape only. */
+  readonly data?: () => TensorData;
+  readonly loc: Loc;
+  /** Its place in a layer, where it has one. */
+  slot?: { readonly kind: Slot; readonly node: OnnxNode };
+}
+
+export interface DataInput {
+  readonly name: string;
+  readonly type: TensorType;
+  readonly loc: Loc;
+}
+
+export interface Classification {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly inputs: readonly DataInput[];
+  readonly fixedBatch?: number;
+}
+
+const N: Dim = { symbol: 'N', factor: 1 };
+const inputLoc = (name: string): Loc => ({ kind: 'onnx', node: name, op: 'input' });
+
+/** @throws UserError E120-E123 where the data inputs cannot be told or have open dimensions */
+export function classify(model: OnnxModel, sorted: readonly OnnxNode[], options: readonly string[]): Classification {
+  const named = parseInputOptions(options, model);
+  const tensors = collect(model, sorted, named);
+  assignSlots(sorted, tensors);
+  const { data, fixedBatch } = dataInputs(model, tensors, named);
+  for (const d of data) tensors.delete(d.name);
+  return { tensors, inputs: data, fixedBatch };
+}
+
+// ---- What the model holds ----
+
+function collect(
+  model: OnnxModel,
+  sorted: readonly OnnxNode[],
+  named: ReadonlyMap<string, Shape | undefined>,
+): Map<string, Tensor> {
+  const tensors = new Map<string, Tensor>();
+  const add = (name: string, t: OnnxTensor, source: Tensor['source'], loc: Loc): void => {
+    tensors.set(name, { name, type: t.type, source, data: t.data, loc });
+  };
+  for (const [name, t] of model.initializers) add(name, t, 'initializer', { kind: 'onnx', node: name, op: 'initializer' });
+  for (const v of model.inputs) {
+    const fixed = v.dims?.every((d) => typeof d === 'number') && !named.has(v.name);
+    if (!fixed) continue;
+    const type = tensor(v.dtype, v.dims as readonly number[]);
+    tensors.set(v.name, { name: v.name, type, source: 'graph input', loc: inputLoc(v.name) });
+  }
+  for (const n of sorted) {
+    if (n.domain !== '') continue;
+    const [out] = n.outputs;
+    if (n.op === 'Constant') {
+      const value = n.attributes.get('value');
+      if (typeof value === 'object' && 'stored' in value) add(out, value, 'Constant', n.loc);
+    } else if (n.op === 'ConstantOfShape') {
+      const shape = tensors.get(n.inputs[0])?.data?.();
+      const value = n.attributes.get('value');
+      const dtype = typeof value === 'object' && 'stored' in value ? value.type.dtype : 'f32';
+      if (shape?.type.dtype !== 'i64' || dtype !== 'f32' || shape.data.length === 0) continue;
+      const dims = Array.from(shape.data, Number);
+      if (dims.every((d) => Number.isSafeInteger(d) && d > 0))
+        tensors.set(out, { name: out, type: tensor('f32', dims), source: 'ConstantOfShape', loc: n.loc });
+    } else if (n.op === 'Identity') {
+      // Exporters write equal vectors once and give the copies their own names: each is a parameter of its own.
+      const from = tensors.get(n.inputs[0]);
+      if (from?.data && from.type.dtype === 'f32' && from.type.shape.length === 1)
+        tensors.set(out, { ...from, name: out, source: 'Identity', loc: n.loc });
+    }
+  }
+  return tensors;
+}
+
+const trainable = (t: Tensor | undefined): t is Tensor => t?.type.dtype === 'f32' && t.type.shape.length > 0;
+
+// ---- Slots ----
+
+function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>): void {
+  /** The tensor that a value is, seen through views. */
+  const root = new Map<string, Tensor>();
+  for (const t of tensors.values()) root.set(t.name, t);
+  /** Values computed from a parameter; the nodes that made them. */
+  const layers = new Map<string, OnnxNode>();
+  const readers = new Map<string, OnnxNode[]>();
+  for (const n of sorted)
+    for (const i of n.inputs) {
+      const list = readers.get(i);
+      if (list) list.push(n);
+      else readers.set(i, [n]);
+    }
+
+  const assign = (n: OnnxNode, i: number, kind: Slot): boolean => {
+    const t = root.get(n.inputs[i]);
+    if (!trainable(t)) return false;
+    const running = kind.startsWith('running');
+    if (t.slot && t.slot.kind.startsWith('running') === running && (!running || t.slot.kind === kind)) return true;
+    if (!t.slot) t.slot = { kind, node: n };
+    else {
+      // One tensor, stored once since its values were equal, in two roles: this node gets its own.
+      const name = `${n.outputs[0]}.${kind.replace(' ', '_')}`;
+      const own: Tensor = { ...t, name, slot: { kind, node: n } };
+      tensors.set(name, own);
+      root.set(name, own);
+      n.inputs[i] = name;
+    }
+    return true;
+  };
+
+  for (const n of sorted) {
+    if (n.domain !== '' || n.outputs.length === 0) continue;
+    const [out] = n.outputs;
+    const [x] = n.inputs;
+    if (views.has(n.op) && !root.has(out)) {
+      const t = root.get(x);
+      if (t) root.set(out, t);
+    }
+    let layer = n.inputs.some((i) => layers.has(i));
+    const slots = Object.hasOwn(layerSlots, n.op) ? layerSlots[n.op] : {};
+    for (const i of n.op in layerSlots ? orderOf(slots) : []) {
+      if (i >= n.inputs.length || n.inputs[i] === '') continue;
+      if (products.has(n.op) && i === 0 && root.has(n.inputs[1])) continue;
+      if (n.op === 'Gather' && root.has(n.inputs[1])) continue;
+      if (assign(n, i, slots[i])) layer = true;
+    }
+    if (n.op === 'Add') layer = assignBias(n) || layer;
+    if (n.op === 'Mul') layer = assignScale(n) || layer;
+    if (layer) for (const o of n.outputs) layers.set(o, n);
+  }
+
+  /** A bias is added to what a layer computed; a sum with raw data is preprocessing. */
+  function assignBias(n: OnnxNode): boolean {
+    const i = n.inputs.findIndex((name) => root.has(name));
+    if (n.inputs.length !== 2 || i < 0) return false;
+    const from = layers.get(n.inputs[1 - i]);
+    const t = root.get(n.inputs[i])!;
+    if (!from || !trainable(t) || isMask(t)) return false;
+    // A single number is a bias only right behind a product with one output; elsewhere it is an epsilon or an offset.
+    if (product(t.type.shape as readonly number[]) === 1 && !(from.op in layerSlots)) return false;
+    return assign(n, i, 'bias');
+  }
+
+  /** The scale of a normalisation that is written out: a product whose only reader adds a weight. */
+  function assignScale(n: OnnxNode): boolean {
+    const i = n.inputs.findIndex((name) => root.has(name));
+    if (n.inputs.length !== 2 || i < 0 || !layers.has(n.inputs[1 - i])) return false;
+    const t = root.get(n.inputs[i])!;
+    if (!trainable(t) || product(t.type.shape as readonly number[]) === 1) return false;
+    const next = readers.get(n.outputs[0]) ?? [];
+    if (next.length !== 1 || next[0].op !== 'Add' || next[0].inputs.length !== 2) return false;
+    const shift = next[0].inputs.find((name) => name !== n.outputs[0]);
+    // The shift may stand behind a view that comes later in the file.
+    const isTensor = shift !== undefined && (trainable(root.get(shift)) || viewed(shift));
+    return isTensor && assign(n, i, 'scale');
+  }
+
+  function viewed(name: string): boolean {
+    const by = sorted.find((s) => s.outputs[0] === name);
+    return by !== undefined && views.has(by.op) && trainable(root.get(by.inputs[0]));
+  }
+}
+
+/** Input 1 before input 0: a product's second operand is its weight, if either is. */
+function orderOf(slots: Readonly<Record<number, Slot>>): number[] {
+  const order = Object.keys(slots).map(Number);
+  return slots[0] && slots[1] ? [...order.filter((i) => i > 0), 0] : order;
+}
+
+/** Attention masks are constants that are added, too: they hold minus infinity or nearly so. */
+function isMask(t: Tensor): boolean {
+  if (!t.data || t.type.shape.length < 2) return false;
+  return (t.data().data as Float32Array).some((v) => !(v > -1e4));
+}
+
+// ---- Data inputs ----
+
+/** `NAME` or `NAME:Nx3x64x64`, by name; names may themselves hold colons. */
+function parseInputOptions(options: readonly string[], model: OnnxModel): Map<string, Shape | undefined> {
+  const named = new Map<string, Shape | undefined>();
+  for (const option of options) {
+    const colon = option.lastIndexOf(':');
+    const known = (name: string): boolean => model.inputs.some((v) => v.name === name);
+    if (known(option)) named.set(option, undefined);
+    else {
+      const name = option.slice(0, Math.max(colon, 0));
+      if (!known(name))
+        throw inputOption(option, `the model has no input "${colon < 0 ? option : name}" (it has ${inputNames(model)})`);
+      named.set(name, parseShape(option, option.slice(colon + 1)));
+    }
+  }
+  return named;
+}
+
+const inputNames = (model: OnnxModel): string => {
+  const names = model.inputs.map((v) => v.name);
+  return names.length === 0 ? 'none' : `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', ...' : ''}`;
+};
+
+function parseShape(option: string, text: string): Shape {
+  const dims = text.split('x').map((d): Dim => {
+    if (d === 'N' || d === 'n') return N;
+    if (!/^[1-9]\d{0,8}$/.test(d)) throw inputOption(option, `"${d}" is no dimension`);
+    return Number(d);
+  });
+  if (dims.slice(1).some((d) => typeof d !== 'number')) throw inputOption(option, 'only the first dimension can be the batch N');
+  return [N, ...dims.slice(1)];
+}
+
+function dataInputs(
+  model: OnnxModel,
+  tensors: ReadonlyMap<string, Tensor>,
+  named: ReadonlyMap<string, Shape | undefined>,
+): { data: DataInput[]; fixedBatch?: number } {
+  const open = model.inputs.filter((v) => named.has(v.name) || !v.dims?.every((d) => typeof d === 'number'));
+  const rest = model.inputs.filter((v) => !open.includes(v) && !tensors.get(v.name)?.slot);
+  let chosen: OnnxValue[] = open;
+  if (open.length === 0) {
+    if (rest.length === 0) throw noDataInput(model.inputs.map((v) => v.name));
+    if (rest.length > 1) throw unclearInputs(rest.map((v) => v.name));
+    chosen = rest;
+  }
+  let fixedBatch: number | undefined;
+  const data = chosen.map((v): DataInput => {
+    const shape = inputShape(v, named.get(v.name));
+    const first = v.dims?.[0];
+    if (typeof first === 'number') fixedBatch = first;
+    return { name: v.name, type: tensor(v.dtype === 'i64' ? 'i32' : v.dtype, shape), loc: inputLoc(v.name) };
+  });
+  return { data, fixedBatch };
+}
+
+function inputShape(v: OnnxValue, given: Shape | undefined): Shape {
+  const text = v.dims ? `[${v.dims.map((d) => (d === '' ? '?' : d)).join(',')}]` : 'of unknown rank';
+  if (given) {
+    if (v.dims && v.dims.length !== given.length)
+      throw inputOption(v.name, `the shape has ${given.length} dimensions, the model's input is ${text}`);
+    return given;
+  }
+  if (!v.dims) throw openDimension(v.name, text);
+  if (v.dims.length === 0) throw inputOption(v.name, 'it is a scalar, not a batch of examples');
+  const [, ...rest] = v.dims;
+  if (rest.some((d) => typeof d !== 'number')) throw openDimension(v.name, text);
+  return [N, ...(rest as number[])];
+}

@@ -1,0 +1,107 @@
+/**
+ * Images in group memory: some images (or a band of rows of one) of some channels, channel by channel, with their padding as
+ * zeros and unfolded into planes where the window is strided. What a tap needs for a row of positions is then contiguous.
+ */
+import { add, div, type Expr, i32, letI, loop, min, mul, ref, rem, type Stmt, store, sub } from '../../ir/kernel.js';
+import { type Axis, present } from './contraction-axes.js';
+import { alloc, clear, when, within } from './contraction-tile.js';
+
+export interface StageShape {
+  readonly memory: string;
+  readonly channels: number;
+  readonly rows: Axis;
+  readonly cols: Axis;
+  /** Most images, and most rows of coordinates, that are held at once. */
+  readonly images: number;
+  readonly band: number;
+  /** Elements behind the last one that may be read, but are never used. */
+  readonly slack: number;
+}
+
+export interface Stage {
+  readonly alloc: Stmt;
+  /** Distances in memory. */
+  readonly channel: number;
+  readonly image: number;
+  readonly row: number;
+  /** Where plane (py, px) begins. */
+  readonly plane: (py: number, px: number) => number;
+  /**
+   * Copies rows [row0, row0 + rows) of coordinates, with their reach, of the first `images` images.
+   * @param source element of (image, channel, row, column); all in bounds
+   */
+  readonly copy: (
+    range: { readonly images: Expr; readonly row0: Expr; readonly rows: Expr },
+    source: (image: Expr, channel: Expr, row: Expr, col: Expr) => Expr,
+  ) => Stmt[];
+}
+
+/** Elements of all planes for one row of all channels, and rows beyond the band's own. */
+export function stageWidth(cols: Axis): number {
+  return cols.hi - cols.lo + cols.reach;
+}
+
+export function stageOf(shape: StageShape): Stage {
+  const { memory, channels, rows: rowAxis, cols: colAxis } = shape;
+  const width = stageWidth(colAxis);
+  const image = (shape.band + rowAxis.reach) * width;
+  const size = shape.images * image;
+  // Channels keep off each other's cache lines.
+  const channel = size % 256 === 0 ? size + 16 : size;
+  const planeSize = channels * channel;
+  const plane = (py: number, px: number): number => (py * colAxis.planes.length + px) * planeSize;
+  const [c, n, row, col, y, to] = ['c', 'image', 'row', 'col', 'y', 'to'].map(ref);
+  return {
+    alloc: alloc(memory, rowAxis.planes.length * colAxis.planes.length * planeSize + shape.slack),
+    channel,
+    image,
+    row: width,
+    plane,
+    copy: ({ images, row0, rows }, source) => {
+      const copyRow = (py: number, px: number): Stmt[] => {
+        const { lo, hi } = present(colAxis, px, colAxis.lo, width);
+        const x = add(mul(add(col, i32(colAxis.lo)), i32(colAxis.scale)), i32(colAxis.planes[px]));
+        const copied: Stmt[] = [
+          ...clear('col', memory, to, lo),
+          ...(hi > lo ? [loop('vector', 'col', hi, [store(memory, add(to, col), source(n, c, y, x))], lo)] : []),
+          ...clear('col', memory, add(to, i32(hi)), width - hi),
+        ];
+        const extent = rowAxis.hi - rowAxis.lo + rowAxis.reach;
+        const whole = present(rowAxis, py, rowAxis.lo, extent);
+        const inside = whole.lo === 0 && whole.hi === extent;
+        return [
+          letI('to', add(add(i32(plane(py, px)), mul(c, i32(channel))), add(mul(n, i32(image)), mul(row, i32(width))))),
+          letI('y', add(mul(add(row0, row), i32(rowAxis.scale)), i32(rowAxis.planes[py]))),
+          ...(inside ? copied : [when(within(y, 0, rowAxis.extent), copied, clear('col', memory, to, width))]),
+        ];
+      };
+      return rowAxis.planes.flatMap((_, py) =>
+        colAxis.planes.map((_, px) =>
+          loop('group', 'c', channels, [
+            loop('group', 'image', images, [loop('serial', 'row', add(rows, i32(rowAxis.reach)), copyRow(py, px))]),
+          ]),
+        ),
+      );
+    },
+  };
+}
+
+/** How images and rows are cut into stages that fit a budget. */
+export interface StagePlan {
+  readonly images: number;
+  readonly band: number;
+  readonly imageBlocks: number;
+  readonly bands: number;
+}
+
+/** The variables of one stage, from its number `index`: `image0`, `images`, `row0`, `rows`. */
+export function stageRange(index: Expr, plan: StagePlan, images: number, rows: Axis): Stmt[] {
+  const [image0, row0] = ['image0', 'row0'].map(ref);
+  
+  return [
+    letI('image0', mul(div(index, i32(plan.bands)), i32(plan.images))),
+    letI('images', min(i32(plan.images), sub(i32(images), image0))),
+    letI('row0', add(mul(rem(index, i32(plan.bands)), i32(plan.band)), i32(rows.lo))),
+    letI('rows', min(i32(plan.band), sub(i32(rows.hi), row0))),
+  ];
+}

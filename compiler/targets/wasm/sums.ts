@@ -1,0 +1,146 @@
+/**
+ * Integer arithmetic and addresses. A sum is taken apart by the scopes that its terms depend on and put together from the
+ * outermost to the innermost, each partial sum being computed in its own scope: an inner loop adds only what it changes.
+ */
+import type { Expr } from '../../../ir/kernel.js';
+import { op } from './encode.js';
+import { bytesOf, type Frame, type Sum } from './frame.js';
+import { printScalar } from './scalar.js';
+
+const constantSum = (constant: number): Sum => ({ constant, terms: [] });
+
+function scaled(s: Sum, by: number): Sum {
+  if (by === 0) return constantSum(0);
+  return {
+    constant: Math.imul(s.constant, by),
+    terms: s.terms.map((t) => ({ ...t, factor: Math.imul(t.factor, by) })),
+  };
+}
+
+function plus(a: Sum, b: Sum): Sum {
+  const terms = [...a.terms];
+  for (const t of b.terms) {
+    const at = terms.findIndex((u) => u.key === t.key);
+    if (at < 0) terms.push(t);
+    else terms[at] = { ...t, factor: (terms[at].factor + t.factor) | 0 };
+  }
+  return { constant: (a.constant + b.constant) | 0, terms: terms.filter((t) => t.factor !== 0) };
+}
+
+/** A text that two expressions share only if they have the same value. */
+export function keyOf(frame: Frame, e: Expr): string {
+  switch (e.kind) {
+    case 'const':
+      return Object.is(e.value, -0) ? '-0' : `${e.value}`;
+    case 'ref':
+      return `$${frame.name(e.name).local}`;
+    case 'load':
+      return `${e.memory}[${keyOf(frame, e.index)}]`;
+    case 'loadIf':
+      return `${e.memory}[${keyOf(frame, e.cond)}?${keyOf(frame, e.index)}:${e.otherwise}]`;
+    case 'unary':
+      return `${e.op}(${keyOf(frame, e.a)})`;
+    case 'binary':
+      return `${e.op}(${keyOf(frame, e.a)},${keyOf(frame, e.b)})`;
+    case 'select':
+      return `(${keyOf(frame, e.cond)}?${keyOf(frame, e.a)}:${keyOf(frame, e.b)})`;
+  }
+}
+
+/** The integer `e` as a sum of what is not a sum. Names of lanes are seen through, so that strides show. */
+export function sumOf(frame: Frame, e: Expr): Sum {
+  if (e.kind === 'const') return constantSum(e.value);
+  if (e.kind === 'ref') {
+    const named = frame.name(e.name);
+    if (named.lanes && named.sum) return named.sum;
+  }
+  if (e.kind === 'binary') {
+    if (e.op === 'add') return plus(sumOf(frame, e.a), sumOf(frame, e.b));
+    if (e.op === 'sub') return plus(sumOf(frame, e.a), scaled(sumOf(frame, e.b), -1));
+    if (e.op === 'mul') {
+      const a = sumOf(frame, e.a);
+      const b = sumOf(frame, e.b);
+      if (a.terms.length === 0) return scaled(b, a.constant);
+      if (b.terms.length === 0) return scaled(a, b.constant);
+    }
+    if (e.op === 'shl' && e.b.kind === 'const') return scaled(sumOf(frame, e.a), 1 << (e.b.value & 31));
+  }
+  return { constant: 0, terms: [{ atom: e, factor: 1, key: keyOf(frame, e) }] };
+}
+
+/** What the sum's loop variables gain in this copy of an unrolled body. */
+export function shiftOf(frame: Frame, sum: Sum): number {
+  let shift = 0;
+  for (const t of sum.terms) if (t.atom.kind === 'ref') shift += t.factor * frame.shift(t.atom.name);
+  return shift;
+}
+
+function printTerm(frame: Frame, atom: Expr, factor: number): void {
+  if (atom.kind === 'ref') frame.code.at(op.get, frame.name(atom.name).local);
+  else printScalar(frame, atom);
+  if (factor !== 1) frame.code.i32(factor).op(op.i32Mul);
+}
+
+/** Pushes the sum. */
+export function printSum(frame: Frame, sum: Sum): void {
+  printUnshifted(frame, { ...sum, constant: (sum.constant + shiftOf(frame, sum)) | 0 });
+}
+
+/** Pushes the sum of the first copy, plus the local `base` where it is given. */
+function printUnshifted(frame: Frame, sum: Sum, base?: number): void {
+  let partial = base;
+  let constant = sum.constant;
+  let key = base === undefined ? '' : `$${base}`;
+  const levels = sum.terms.map((t) => frame.levelOf(t.atom));
+  const outer = [...new Set(levels)].filter((l) => l < frame.level).sort((a, b) => a - b);
+  if (frame.level > 0 && outer[0] !== 0 && constant !== 0 && base !== undefined) outer.unshift(0);
+  for (const level of outer) {
+    const terms = sum.terms.filter((_, i) => levels[i] === level);
+    const single = partial === undefined && constant === 0 && terms.length === 1 && terms[0].factor === 1;
+    if (single && terms[0].atom.kind === 'ref') {
+      partial = frame.name(terms[0].atom.name).local;
+      key = `$${partial}`;
+      continue;
+    }
+    key += terms.map((t) => `+${t.factor}*${t.key}`).join('') + (constant === 0 ? '' : `+${constant}`);
+    const [from, added] = [partial, constant];
+    partial = frame.cached(level, key, () => printParts(frame, from, terms, added));
+    constant = 0;
+  }
+  const inner = sum.terms.filter((_, i) => levels[i] >= frame.level);
+  printParts(frame, partial, inner, constant);
+}
+
+function printParts(frame: Frame, partial: number | undefined, terms: Sum['terms'], constant: number): void {
+  let pushed = false;
+  const plusPushed = (): void => {
+    if (pushed) frame.code.op(op.i32Add);
+    pushed = true;
+  };
+  if (partial !== undefined) {
+    frame.code.at(op.get, partial);
+    plusPushed();
+  }
+  for (const t of terms) {
+    printTerm(frame, t.atom, t.factor);
+    plusPushed();
+  }
+  if (constant !== 0 || !pushed) {
+    frame.code.i32(constant);
+    plusPushed();
+  }
+}
+
+/**
+ * Pushes the byte address of `memory[index]`, but for what is returned: an offset that the access adds. It is never
+ * negative, and without it the address is still in the memory. `conditional`: the access may not happen.
+ */
+export function printAddress(frame: Frame, memory: string, index: Sum, conditional = false): number {
+  const place = frame.memory(memory);
+  const bytes = scaled(index, bytesOf[place.type]);
+  const shift = shiftOf(frame, bytes);
+  const later = shift > 0 && !conditional && !frame.lanes?.conditional ? shift : 0;
+  const constant = bytes.constant + place.offset + shift - later;
+  printUnshifted(frame, { ...bytes, constant: constant | 0 }, place.local);
+  return later;
+}

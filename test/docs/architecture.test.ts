@@ -1,0 +1,60 @@
+/**
+ * The texts in ARCHITECTURE.md are what the compiler prints: each block is made of runs of lines of a file in docs/example/
+ * (`...` marks what is left out), and those files are what comes out today. UPDATE_DOCS=1 writes the files anew.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { runPasses } from '../../compiler/compile.js';
+import { gpuGemm, subgroupMatrixGemm } from '../../compiler/kernels/gemm-gpu.js';
+import { printWgsl } from '../../compiler/targets/webgpu/print.js';
+import { parseKernel, parseModule, parseProgram, printKernel, printModule, printProgram } from '../../ir/text/spn.js';
+import { tinyModel } from './tiny-model.js';
+
+const dir = 'docs/example';
+const stages = runPasses(tinyModel(), 'tiny.onnx', { batch: 8 });
+
+const texts: Record<string, string> = {
+  'tiny.model.spn': printModule(stages.model),
+  'tiny.train.spn': printModule(stages.train),
+  'tiny.kernels.spn': stages.kernels.map(printKernel).join('\n'),
+  'tiny.program.spn': printProgram(stages.program),
+  'gemm.wgsl': printWgsl(gpuGemm()),
+  'gemm-subgroup-matrix.wgsl': printWgsl(subgroupMatrixGemm()),
+};
+
+describe('the running example', () => {
+  if (process.env.UPDATE_DOCS) {
+    writeFileSync(`${dir}/tiny.onnx`, tinyModel());
+    for (const [name, text] of Object.entries(texts)) writeFileSync(`${dir}/${name}`, text);
+  }
+
+  it.each(Object.keys(texts))('%s is what the compiler prints', (name) => {
+    expect(readFileSync(`${dir}/${name}`, 'utf8')).toBe(texts[name]);
+  });
+
+  it('is the model that the example builds', () => {
+    expect(Buffer.compare(readFileSync(`${dir}/tiny.onnx`), tinyModel())).toBe(0);
+  });
+
+  it('prints and parses back', () => {
+    expect(printModule(parseModule(texts['tiny.train.spn']))).toBe(texts['tiny.train.spn']);
+    expect(printProgram(parseProgram(texts['tiny.program.spn']))).toBe(texts['tiny.program.spn']);
+    for (const k of stages.kernels) expect(printKernel(parseKernel(printKernel(k)))).toBe(printKernel(k));
+  });
+
+  it('is quoted in ARCHITECTURE.md as it is', () => {
+    const blocks = [
+      ...readFileSync('ARCHITECTURE.md', 'utf8').matchAll(/<!-- docs\/example\/(\S+) -->\n```\n([\s\S]*?)```/g),
+    ];
+    expect(blocks.map((b) => b[1])).toEqual([
+      'tiny.model.spn',
+      'tiny.train.spn',
+      'tiny.kernels.spn',
+      'tiny.program.spn',
+    ]);
+    for (const [, name, block] of blocks) {
+      expect(block.trim(), name).not.toBe('');
+      for (const run of block.split(/^ *\.\.\.\n/m)) expect(texts[name]).toContain(run);
+    }
+  });
+});

@@ -1,0 +1,97 @@
+/**
+ * cifar_resnet20 on the wasm device against PyTorch's float64 numbers: loss, running statistics, raw factors, and natural
+ * gradients (read off the first update: velocity = -lr * natural gradient while the clip is wide open).
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { findFunction } from '../../ir/graph.js';
+import { float64, readNpy, readNpz } from '../npy.js';
+import { load, type OnDevice, outputBuffer } from './on-device.js';
+import { relativeError } from './relative-error.js';
+
+const models = '../shared/data/models/torch-small';
+const golden = '../shared/data/golden/cifar_resnet20';
+
+function step(optimizer: 'spngd' | 'sgd', damping: number): OnDevice {
+  const on = load(readFileSync(`${models}/cifar_resnet20_op15.onnx`), 'cifar_resnet20.onnx', {
+    batch: 8,
+    optimizer,
+    bnVariance: 'unbiased',
+  });
+  const x = Float32Array.from(float64(readNpy(`${golden}/x.npy`)));
+  const target = Int32Array.from(float64(readNpy(`${golden}/y.npy`)));
+  const scalars: Record<string, number> = { lr: 1, momentum: 0, damping, kl_bound: 3e38, weight_decay: 0 };
+  const program = on.stages.program.functions.find((f) => f.name === 'train')!;
+  for (const { name, buffer } of program.inputs) {
+    if (name === 'x') on.device.write(buffer, x);
+    else if (name === 'target') on.device.write(buffer, target);
+    else if (name === 'valid') on.device.write(buffer, new Float32Array(8).fill(1));
+    else on.device.write(buffer, Float32Array.of(scalars[name]));
+  }
+  on.device.run('train');
+  return on;
+}
+
+/** Unpacks lower triangles to full matrices, as the golden files have them. */
+function full(packed: Float32Array, n: number): Float64Array {
+  const out = new Float64Array(n * n);
+  for (let i = 0, k = 0; i < n; i++)
+    for (let j = 0; j <= i; j++, k++) {
+      out[i * n + j] = packed[k];
+      out[j * n + i] = packed[k];
+    }
+  return out;
+}
+
+const read = (on: OnDevice, name: string): Float32Array => on.device.read(name) as Float32Array;
+
+/** Relative to the largest element of each tensor; plain f32 sums of up to 8,192 products stay well under it. */
+const RAW = 1e-4;
+/**
+ * Natural gradients carry the error of the float32 inverse: a plain one errs by up to 4e-6 (damping 1e-2) and 8e-5 (1e-4) by
+ * the golden study, on top of RAW's for the gradient.
+ */
+const PRECONDITIONED: Record<string, number> = { '1e-2': 2e-4, '1e-4': 1e-3 };
+
+describe.runIf(existsSync(golden))('cifar_resnet20 on the device', () => {
+  it('loss, gradients and running statistics agree with PyTorch', () => {
+    const on = step('sgd', 0);
+    const metrics = read(on, outputBuffer(on, 'train', 'metrics'));
+    const { loss } = JSON.parse(readFileSync(`${golden}/golden.json`, 'utf8'));
+    expect(Math.abs(metrics[0] / loss - 1)).toBeLessThan(RAW);
+    const gradients = readNpz(`${golden}/grads.npz`);
+    expect(Object.keys(gradients).length).toBeGreaterThan(50);
+    for (const [name, g] of Object.entries(gradients)) {
+      const velocity = read(on, `${name}.velocity`).map((v) => -v);
+      expect(relativeError(velocity, float64(g)), name).toBeLessThan(RAW);
+    }
+    for (const [name, v] of Object.entries(readNpz(`${golden}/bn_running_after_1step.npz`))) {
+      if (name.includes('num_batches')) continue;
+      expect(relativeError(read(on, name), float64(v)), name).toBeLessThan(1e-5);
+    }
+  });
+
+  it.each(['1e-2', '1e-4'])('factors and natural gradients agree at damping %s', (damping) => {
+    const on = step('spngd', Number(damping));
+    const factors = readNpz(`${golden}/spngd_factors.npz`);
+    let compared = 0;
+    for (const [name, want] of Object.entries(factors)) {
+      const entry =
+        findFunction(on.stages.primitive, 'train') && on.stages.primitive.state.find((s) => s.name === name);
+      if (!entry) continue;
+      const n = want.shape[want.shape.length - 1];
+      expect(relativeError(full(read(on, name), n), float64(want)), name).toBeLessThan(RAW);
+      compared++;
+    }
+    expect(compared).toBeGreaterThan(30);
+    for (const [name, want] of Object.entries(readNpz(`${golden}/spngd_precond_${damping}.npz`))) {
+      const velocity = read(on, `${name}.velocity`).map((v) => -v);
+      expect(relativeError(velocity, float64(want)), name).toBeLessThan(PRECONDITIONED[damping]);
+    }
+    const metrics = read(on, outputBuffer(on, 'train', 'metrics'));
+    const names = on.stages.metrics.train;
+    expect(metrics[names.indexOf('failed_inversions')]).toBe(0);
+    expect(metrics[names.indexOf('nonfinite')]).toBe(0);
+    expect(metrics[names.indexOf('kl_scale')]).toBe(1);
+  });
+});

@@ -1,0 +1,233 @@
+import { describe, it } from 'vitest';
+import { lowerContraction, type TileChoice } from '../../compiler/kernels/contraction.js';
+import { Builder } from '../../ir/builder.js';
+import type { Func } from '../../ir/graph.js';
+import { passLoc } from '../../ir/loc.js';
+import { product, tensor } from '../../ir/types.js';
+import { noise } from './execute.js';
+import { near, regionOf, runRegion, truthOf } from './lowered.js';
+
+/** Each tile shape; small blocks, so that every edge of a block is met even in small problems; and the algorithm's own. */
+const choices: readonly Partial<TileChoice>[] = [
+  {},
+  { mr: 4, nr: 8, kc: 5, mc: 8, nc: 16 },
+  { mr: 2, nr: 16, kc: 7, mc: 6, nc: 16 },
+  { mr: 2, nr: 16 },
+];
+
+const builder = (): Builder => new Builder('f', passLoc('test'));
+
+/**
+ * Inputs are in (-2, 2). A sum of K products, each of magnitude up to 4, rounded after each step, is off by at most about
+ * K * 2^-24 * 4 * sqrt(K) even if all errors agree; in practice by sqrt(K) times the largest partial sum's rounding.
+ * 8 * sqrt(K) * 2^-22 * 4 covers it with a margin that still catches a single wrong term.
+ */
+const toleranceOf = (terms: number): number => 8 * Math.sqrt(terms) * 2 ** -22 * 4;
+
+function check(what: string, func: Func, terms: number, some: readonly Partial<TileChoice>[] = choices): void {
+  const inputs = Object.fromEntries(
+    func.inputs.map((v, i) => [v.name, noise(product(v.type.shape as number[]), i + 1)]),
+  );
+  const region = regionOf(func);
+  const want = truthOf(func, inputs);
+  for (const choice of some) {
+    const got = runRegion(region, lowerContraction(region, 'k', choice), inputs);
+    want.forEach((w, i) => near(got[i], w, toleranceOf(terms), `${what} ${JSON.stringify(choice)}`));
+  }
+}
+
+describe('matmul', () => {
+  const sizes = [
+    [1, 1, 1],
+    [3, 5, 7],
+    [4, 8, 8],
+    [5, 17, 3],
+    [8, 10, 33],
+    [1, 40, 9],
+    [20, 1, 11],
+    [13, 30, 12],
+    [2, 100, 6],
+  ] as const;
+  for (const ta of [false, true])
+    for (const tb of [false, true])
+      it(`ta=${ta} tb=${tb}`, () => {
+        for (const [m, n, k] of sizes) {
+          const b = builder();
+          const x = b.input('x', tensor('f32', ta ? [k, m] : [m, k]));
+          const y = b.input('y', tensor('f32', tb ? [n, k] : [k, n]));
+          b.output('z', b.matmul(x, y, ta, tb));
+          check(`${m}x${n}x${k}`, b.finish(), k);
+        }
+      });
+
+  it('broadcasts leading dimensions', () => {
+    const shapes: readonly (readonly [number[], number[], boolean, boolean])[] = [
+      [[2, 3, 5, 4], [2, 3, 4, 6], false, false],
+      [[2, 3, 5, 4], [4, 6], false, false],
+      [[2, 3, 5, 4], [1, 3, 6, 4], false, true],
+      [[4, 5], [3, 4, 6], true, false],
+      [[2, 1, 5, 4], [3, 4, 9], false, false],
+    ];
+    for (const [sx, sy, ta, tb] of shapes) {
+      const b = builder();
+      b.output('z', b.matmul(b.input('x', tensor('f32', sx)), b.input('y', tensor('f32', sy)), ta, tb));
+      check(`[${sx}] x [${sy}]`, b.finish(), 4);
+    }
+  });
+
+  it('has computed operands and an epilogue', () => {
+    const b = builder();
+    const x = b.input('x', tensor('f32', [2, 11, 7]));
+    const w = b.input('w', tensor('f32', [9, 7]));
+    const bias = b.input('bias', tensor('f32', [9]));
+    const left = b.reshape(b.neg(x), [22, 7]);
+    const right = b.transpose(b.mul(w, b.fill(0.5)), [1, 0]);
+    const sum = b.add(b.matmul(left, right), bias);
+    b.output('y', b.node('relu', [sum]));
+    b.output('sum', sum);
+    check('fused', b.finish(), 7);
+  });
+
+  it('reads an unpacked symmetric operand', () => {
+    const b = builder();
+    const s = b.input('s', tensor('f32', [15]));
+    const x = b.input('x', tensor('f32', [5, 6]));
+    const dense = b.node('concat', [b.reshape(s, [1, 15]), b.reshape(s, [1, 15])], { attrs: { axis: 0 } });
+    const square = b.reshape(b.sliceAxis(b.reshape(dense, [30]), 0, 2, 27), [5, 5]);
+    b.output('y', b.matmul(square, x));
+    check('views', b.finish(), 5);
+  });
+});
+
+interface Conv {
+  readonly x: readonly [number, number, number, number];
+  readonly outputs: number;
+  readonly kernel: readonly [number, number];
+  readonly strides?: readonly [number, number];
+  readonly pads?: readonly [number, number, number, number];
+  readonly dilations?: readonly [number, number];
+  readonly groups?: number;
+}
+
+const convs: readonly Conv[] = [
+  { x: [2, 3, 6, 7], outputs: 5, kernel: [3, 3], pads: [1, 1, 1, 1] },
+  { x: [3, 4, 5, 5], outputs: 8, kernel: [1, 1] },
+  { x: [2, 9, 6, 6], outputs: 4, kernel: [1, 1], strides: [2, 2] },
+  { x: [2, 2, 9, 11], outputs: 3, kernel: [3, 2], strides: [2, 3], pads: [1, 0, 2, 1] },
+  { x: [1, 1, 12, 12], outputs: 6, kernel: [5, 5] },
+  { x: [2, 3, 13, 13], outputs: 4, kernel: [7, 7], strides: [2, 2], pads: [3, 3, 3, 3] },
+  { x: [1, 2, 11, 10], outputs: 4, kernel: [3, 3], pads: [2, 2, 2, 2], dilations: [2, 2] },
+  { x: [2, 2, 12, 9], outputs: 2, kernel: [2, 3], strides: [3, 2], dilations: [2, 3], pads: [0, 3, 1, 2] },
+  { x: [2, 6, 5, 4], outputs: 4, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 2 },
+  { x: [2, 5, 6, 6], outputs: 10, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 5, strides: [2, 2] },
+  { x: [3, 7, 1, 1], outputs: 9, kernel: [1, 1] },
+  { x: [5, 12, 2, 2], outputs: 20, kernel: [3, 3], pads: [1, 1, 1, 1] },
+  { x: [1, 1, 15, 15], outputs: 2, kernel: [5, 5], strides: [4, 4], pads: [2, 2, 2, 2] },
+];
+
+const attrsOf = (c: Conv) => ({
+  strides: c.strides ?? [1, 1],
+  pads: c.pads ?? [0, 0, 0, 0],
+  dilations: c.dilations ?? [1, 1],
+  groups: c.groups ?? 1,
+});
+
+describe('convolution', () => {
+  const weightShape = (c: Conv): number[] => [c.outputs, c.x[1] / (c.groups ?? 1), ...c.kernel];
+  const outputShape = (c: Conv): readonly number[] => {
+    const b = builder();
+    const y = b.node('conv', [b.input('x', tensor('f32', c.x)), b.input('w', tensor('f32', weightShape(c)))], {
+      attrs: attrsOf(c),
+    });
+    return y.type.shape as number[];
+  };
+  for (const c of convs) {
+    const name = `${JSON.stringify(c)}`;
+    it(`forward ${name}`, () => {
+      const b = builder();
+      const [x, w] = [b.input('x', tensor('f32', c.x)), b.input('w', tensor('f32', weightShape(c)))];
+      b.output('y', b.node('conv', [x, w], { attrs: attrsOf(c) }));
+      check('conv', b.finish(), product(weightShape(c).slice(1)));
+    });
+    it(`input gradient ${name}`, () => {
+      const b = builder();
+      const [dy, w] = [b.input('dy', tensor('f32', outputShape(c))), b.input('w', tensor('f32', weightShape(c)))];
+      const attrs = { ...attrsOf(c), height: c.x[2], width: c.x[3] };
+      b.output('dx', b.node('conv_input_grad', [dy, w], { attrs }));
+      check('conv_input_grad', b.finish(), c.outputs * product(c.kernel));
+    });
+    it(`weight gradient ${name}`, () => {
+      const b = builder();
+      const [x, dy] = [b.input('x', tensor('f32', c.x)), b.input('dy', tensor('f32', outputShape(c)))];
+      b.output('dw', b.node('conv_weight_grad', [x, dy], { attrs: { ...attrsOf(c), kernel: c.kernel } }));
+      const y = outputShape(c);
+      check('conv_weight_grad', b.finish(), y[0] * y[2] * y[3]);
+    });
+    it(`patch second moment ${name}`, () => {
+      for (const ones of [false, true])
+        for (const weighted of [false, true]) {
+          const b = builder();
+          const [x, scale] = [b.input('x', tensor('f32', c.x)), b.input('scale', tensor('f32', []))];
+          const weight = weighted ? [b.input('weight', tensor('f32', [c.x[0]]))] : [];
+          const attrs = { ...attrsOf(c), kernel: c.kernel, ones };
+          b.output('A', b.node('patch_second_moment', [x, scale, ...weight], { attrs }));
+          const y = outputShape(c);
+          check('patch_second_moment', b.finish(), 4 * y[0] * y[2] * y[3], weighted ? choices.slice(0, 2) : choices);
+        }
+    });
+  }
+
+  it('has computed operands and an epilogue', () => {
+    const shape = [2, 3, 6, 5];
+    const b = builder();
+    const x = b.input('x', tensor('f32', shape));
+    const w = b.input('w', tensor('f32', [4, 3, 3, 3]));
+    const bias = b.input('bias', tensor('f32', [4, 1, 1]));
+    const attrs = { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 };
+    const y = b.add(b.node('conv', [b.node('relu', [x]), b.neg(w)], { attrs }), bias);
+    b.output('y', b.node('relu', [y]));
+    check('fused conv', b.finish(), 27);
+
+    const g = builder();
+    const gx = g.input('x', tensor('f32', shape));
+    const dy = g.input('dy', tensor('f32', [2, 4, 6, 5]));
+    const mask = g.input('mask', tensor('f32', [2, 4, 6, 5]));
+    const old = g.input('old', tensor('f32', [4, 3, 3, 3]));
+    const masked = g.mul(dy, mask);
+    const grad = g.node('conv_weight_grad', [g.neg(gx), masked], { attrs: { ...attrs, kernel: [3, 3] } });
+    g.output('dw', g.add(grad, old));
+    check('fused weight gradient', g.finish(), 4 * 60);
+  });
+});
+
+describe('second moment', () => {
+  const shapes: readonly (readonly [number[], number])[] = [
+    [[5, 7], 1],
+    [[40, 3], 1],
+    [[6, 17], 1],
+    [[3, 6, 4, 5], 1],
+    [[2, 11, 3, 3], 1],
+    [[4, 3, 9], 2],
+    [[6, 10], 0],
+    [[3, 5, 4], 0],
+    [[12, 1], 1],
+  ];
+  it.each(shapes)('%j along axis %i', (shape, axis) => {
+    for (const ones of [false, true])
+      for (const weighted of axis > 0 ? [false, true] : [false]) {
+        const b = builder();
+        const [x, scale] = [b.input('x', tensor('f32', shape)), b.input('scale', tensor('f32', []))];
+        const weight = weighted ? [b.input('weight', tensor('f32', [shape[0]]))] : [];
+        b.output('A', b.node('second_moment', [x, scale, ...weight], { attrs: { axis, ones } }));
+        check('second_moment', b.finish(), 4 * product(shape));
+      }
+  });
+
+  it('updates a running factor in its epilogue', () => {
+    const b = builder();
+    const [x, scale] = [b.input('x', tensor('f32', [9, 6])), b.input('scale', tensor('f32', []))];
+    const A = b.node('second_moment', [b.node('relu', [x]), scale], { attrs: { axis: 1, ones: true } });
+    b.output('A', b.mul(A, b.fill(0.25)));
+    check('epilogue', b.finish(), 40);
+  });
+});

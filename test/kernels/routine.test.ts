@@ -1,0 +1,116 @@
+import { describe, expect, it } from 'vitest';
+import { lowerRoutine } from '../../compiler/kernels/routine.js';
+import { Builder } from '../../ir/builder.js';
+import type { Func } from '../../ir/graph.js';
+import { passLoc } from '../../ir/loc.js';
+import { symmetric, tensor } from '../../ir/types.js';
+import { noise } from './execute.js';
+import { near, regionOf, runRegion, truthOf } from './lowered.js';
+
+function inverse(n: number, batch: readonly number[] = [], retries = 3): Func {
+  const b = new Builder('f', passLoc('test'));
+  const x = b.input('x', symmetric(n, batch));
+  const shift = b.input('shift', tensor('f32', batch));
+  const previous = b.input('previous', symmetric(n, batch));
+  const [r, failures] = b.multi('damped_inverse', [x, shift, previous], { attrs: { retries } });
+  b.output('inverse', r);
+  b.output('failures', failures);
+  return b.finish();
+}
+
+const packed = (n: number): number => (n * (n + 1)) / 2;
+
+/** Second moment of `rank` random vectors, packed: the shape of a Kronecker factor. */
+function moment(n: number, rank: number, seed: number): Float64Array {
+  const v = noise(n * rank, seed);
+  const out = new Float64Array(packed(n));
+  for (let r = 0; r < rank; r++)
+    for (let i = 0, k = 0; i < n; i++) for (let j = 0; j <= i; j++) out[k++] += (v[r * n + i] * v[r * n + j]) / rank;
+  return out;
+}
+
+const trace = (a: Float64Array, n: number): number => {
+  let s = 0;
+  for (let i = 0; i < n; i++) s += a[packed(i + 1) - 1];
+  return s;
+};
+
+/**
+ * Cholesky's inverse has a relative error of about condition * 2^-24, times a small factor; the condition is at most
+ * (trace + shift) / shift. The tolerance takes that bound, relative to the largest element (at most 1 / shift).
+ */
+function check(n: number, shift: number, rank: number, blocks: readonly (number | undefined)[] = [undefined]): void {
+  const f = inverse(n);
+  const x = moment(n, rank, n);
+  const damping = shift * (trace(x, n) / n);
+  const inputs = { x, shift: [damping], previous: new Float64Array(packed(n)) };
+  const [want] = truthOf(f, inputs);
+  const largest = want.reduce((m, w) => Math.max(m, Math.abs(w)), 0);
+  const condition = (trace(x, n) + damping) / damping;
+  for (const block of blocks) {
+    const region = regionOf(f);
+    const [got, failures] = runRegion(region, lowerRoutine(region, 'k', block), inputs);
+    expect(failures[0]).toBe(0);
+    near(got, want, condition * 2 ** -22 * largest, `n=${n} block=${block}`);
+  }
+}
+
+describe('damped_inverse', () => {
+  it('inverts every size from 1 to 70', () => {
+    for (let n = 1; n <= 70; n++) check(n, 0.1, 2 * n, n % 7 === 0 ? [8, 16, 32, 64] : [undefined]);
+  });
+  it('inverts larger sizes', () => {
+    check(129, 0.05, 200);
+    check(300, 0.05, 100);
+  });
+  it('keeps the accuracy of Cholesky for factors of low rank with little damping', () => {
+    for (const shift of [1e-2, 1e-3, 1e-4]) check(64, shift, 30, [16, 32, 64]);
+  });
+  it('inverts a batch, each with its shift', () => {
+    const n = 9;
+    const f = inverse(n, [2, 3]);
+    const x = Float64Array.from({ length: 6 * packed(n) });
+    for (let b = 0; b < 6; b++) x.set(moment(n, 12, b + 1), b * packed(n));
+    const inputs = { x, shift: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], previous: new Float64Array(6 * packed(n)) };
+    const region = regionOf(f);
+    const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs);
+    near(got, truthOf(f, inputs)[0], 1e-4, 'batch');
+    expect([...failures]).toEqual([0, 0, 0, 0, 0, 0]);
+  });
+  it('adds damping to an indefinite matrix until it is positive, and counts', () => {
+    for (const n of [3, 20, 40]) {
+      const f = inverse(n);
+      const x = moment(n, 2 * n, 5);
+      // A negative eigenvalue at the far end, so that many pivots are good before the bad one.
+      x[x.length - 1] -= 20;
+      const inputs = { x, shift: [0.5], previous: new Float64Array(packed(n)).fill(3) };
+      const [want, failed] = truthOf(f, inputs);
+      expect(failed[0]).toBe(2);
+      const region = regionOf(f);
+      const [got, failures] = runRegion(region, lowerRoutine(region, 'k', 16), inputs);
+      expect(failures[0]).toBe(2);
+      near(got, want, 1e-5, `n=${n}`);
+    }
+  });
+  it('keeps the previous inverse where nothing helps', () => {
+    const n = 21;
+    const previous = noise(packed(n), 9);
+    const bad: readonly (readonly [string, (x: Float64Array) => void, number])[] = [
+      ['NaN on the diagonal', (x) => x.fill(Number.NaN, packed(5) - 1, packed(5)), 0.1],
+      ['NaN off the diagonal', (x) => x.fill(Number.NaN, packed(20) + 3, packed(20) + 4), 0.1],
+      ['infinity', (x) => x.fill(Number.POSITIVE_INFINITY, 0, 1), 0.1],
+      ['a huge negative eigenvalue', (x) => x.fill(-1e9, packed(n) - 1), 0.1],
+      ['a shift that is not a number', () => {}, Number.NaN],
+    ];
+    for (const [what, spoil, shift] of bad) {
+      const x = moment(n, 40, 3);
+      spoil(x);
+      const f = inverse(n);
+      const inputs = { x, shift: [shift], previous };
+      const region = regionOf(f);
+      const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs);
+      expect(failures[0], what).toBe(4);
+      near(got, previous, 1e-6, what);
+    }
+  });
+});
