@@ -4,7 +4,7 @@
  */
 import { add, div, type Expr, i32, letI, loop, min, mul, ref, rem, type Stmt, store, sub } from '../../ir/kernel.js';
 import { type Axis, present } from './contraction-axes.js';
-import { alloc, clear, when, within } from './contraction-tile.js';
+import { alloc, ceilDiv, clear, evenly, when, within } from './contraction-tile.js';
 
 export interface StageShape {
   readonly memory: string;
@@ -36,7 +36,7 @@ export interface Stage {
   ) => Stmt[];
 }
 
-/** Elements of all planes for one row of all channels, and rows beyond the band's own. */
+/** Columns of a staged row. */
 export function stageWidth(cols: Axis): number {
   return cols.hi - cols.lo + cols.reach;
 }
@@ -92,6 +92,20 @@ export interface StagePlan {
   readonly band: number;
   readonly imageBlocks: number;
   readonly bands: number;
+}
+
+/**
+ * @param images images in all
+ * @param perRow elements of one row of coordinates
+ * @param budget elements; exceeded where even one row with its reach does not fit
+ */
+export function planStages(images: number, rows: Axis, perRow: number, budget: number): StagePlan {
+  const extent = rows.hi - rows.lo;
+  const whole = perRow * (extent + rows.reach);
+  const atOnce = Math.max(1, Math.min(images, Math.floor(budget / whole)));
+  const fitting = Math.max(1, Math.floor(budget / perRow) - rows.reach);
+  const band = whole <= budget ? extent : evenly(extent, fitting, 1);
+  return { images: atOnce, band, imageBlocks: ceilDiv(images, atOnce), bands: ceilDiv(extent, band) };
 }
 
 /** The variables of one stage, from its number `index`: `image0`, `images`, `row0`, `rows`. */

@@ -161,7 +161,9 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
       if (own === undefined || (user.op === 'reshape' && stored.has(user))) return `${user.op} reads it from memory`;
       if (node.guard !== undefined && node.guard !== user.guard) return `${user.op} has another guard`;
       if (reached.size < 5) for (const s of demand?.sites ?? [siteOf(user)]) reached.add(s);
-      budget = Math.min(budget, own);
+      // A scalar costs a larger kernel nothing: its loops do not repeat it.
+      const scalar = count === 1 && (isAnchor(user) || storedCount(user.results[0].type) > 1);
+      if (!scalar) budget = Math.min(budget, own);
       heavy ||= demand?.heavy ?? (isAnchor(user) && ops[user.op].fuse !== 'reduction');
       const spread = !isAnchor(user) && storedCount(user.results[0].type) > count;
       if (spread && count > 1 && budget > BROADCAST_BUDGET) budget = BROADCAST_BUDGET;
@@ -170,7 +172,7 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     const [home] = reached;
     const reader = typeof home === 'string' ? 'a reduction' : home.op;
     const kind = ops[node.op].fuse;
-    if (count === 1) budget = scalarBudget(sites);
+    if (count === 1) budget = Math.min(budget, scalarBudget(sites));
     else if (kind === 'elementwise') {
       const anchor = anchors.get(value);
       if (anchor && (heavy || sites > 1))

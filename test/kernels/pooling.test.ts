@@ -60,7 +60,7 @@ describe.each(cases)('$shape by $kernel, strides $strides, pads $pads, dilations
   });
 
   // Averages have no dilations.
-  it.runIf(!c.dilations).each([true, false])('avg_pool and its gradient, count_include_pad %s', (padded) => {
+  it.each(c.dilations ? [] : [true, false])('avg_pool and its gradient, count_include_pad %s', (padded) => {
     const b = builder();
     const input = b.input('x', tensor('f32', c.shape));
     const g = b.input('dy', tensor('f32', out));

@@ -101,12 +101,15 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
   /** Values computed from a parameter; the nodes that made them. */
   const layers = new Map<string, OnnxNode>();
   const readers = new Map<string, OnnxNode[]>();
-  for (const n of sorted)
+  const producer = new Map<string, OnnxNode>();
+  for (const n of sorted) {
+    producer.set(n.outputs[0], n);
     for (const i of n.inputs) {
       const list = readers.get(i);
       if (list) list.push(n);
       else readers.set(i, [n]);
     }
+  }
 
   const assign = (n: OnnxNode, i: number, kind: Slot): boolean => {
     const t = root.get(n.inputs[i]);
@@ -173,7 +176,7 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
   }
 
   function viewed(name: string): boolean {
-    const by = sorted.find((s) => s.outputs[0] === name);
+    const by = producer.get(name);
     return by !== undefined && views.has(by.op) && trainable(root.get(by.inputs[0]));
   }
 }

@@ -1,0 +1,67 @@
+/**
+ * New weights: He's normal initialisation (He et al. 2015, std = sqrt(2 / fan-in)) from counter-based random numbers, so that a
+ * tensor's values depend on the seed, its name and the element alone. Normals by the ziggurat of Marsaglia and Tsang (2000)
+ * with 128 layers: one hash and one multiplication for 98% of the elements.
+ */
+import { mix32 } from '../../ir/random.js';
+
+/** A number that stands for a name: 32 bits of it, mixed character by character. */
+export function nameKey(name: string): number {
+  let h = mix32(name.length);
+  for (let i = 0; i < name.length; i++) h = mix32(h ^ name.charCodeAt(i));
+  return h;
+}
+
+const LAYERS = 128;
+/** Where the tail begins, and the area of each layer (their table for 128 layers). */
+const TAIL = 3.442619855899;
+const AREA = 9.91256303526217e-3;
+
+const density = (x: number): number => Math.exp(-0.5 * x * x);
+
+/** edges[i]: right end of layer i, from the base (whose end is beyond the tail, by its area) to the top at 0. */
+const edges = ((): Float64Array => {
+  const x = new Float64Array(LAYERS + 1);
+  x[0] = AREA / density(TAIL);
+  x[1] = TAIL;
+  for (let i = 2; i < LAYERS; i++) x[i] = Math.sqrt(-2 * Math.log(AREA / x[i - 1] + density(x[i - 1])));
+  return x;
+})();
+const heights = edges.map(density);
+
+/** One standard normal number from 32 random bits; `h` also begins the chain of further bits where the first do not decide. */
+function normal(h: number): number {
+  for (let bits = h, turn = 0; ; turn++) {
+    // 7 bits choose the layer, one the sign, 24 the place in it.
+    const layer = bits & 127;
+    const sign = bits & 128 ? -1 : 1;
+    const x = (bits >>> 8) * 2 ** -24 * edges[layer];
+    if (x < edges[layer + 1]) return sign * x;
+    const next = mix32(bits ^ (0x9e3779b9 + turn));
+    const u = (next + 0.5) * 2 ** -32;
+    if (layer === 0) {
+      // Beyond the tail: Marsaglia's exponential rejection.
+      let [a, state] = [u, next];
+      for (;;) {
+        state = mix32(state ^ 0x85ebca6b);
+        const dx = -Math.log(a) / TAIL;
+        if (-2 * Math.log((state + 0.5) * 2 ** -32) > dx * dx) return sign * (TAIL + dx);
+        state = mix32(state ^ 0xc2b2ae35);
+        a = (state + 0.5) * 2 ** -32;
+      }
+    }
+    if (heights[layer] + u * (heights[layer + 1] - heights[layer]) < density(x)) return sign * x;
+    bits = mix32(next ^ 0x27d4eb2f);
+  }
+}
+
+/** n normal numbers with mean 0 and the given deviation. */
+export function normals(n: number, deviation: number, seed: number, key: number): Float32Array {
+  const out = new Float32Array(n);
+  const stream = mix32(mix32(seed ^ 0x9e3779b9) ^ key);
+  for (let i = 0; i < n; i++) out[i] = deviation * normal(mix32(stream ^ i));
+  return out;
+}
+
+/** He's deviation for a layer of which each output sums `fanIn` products. */
+export const heDeviation = (fanIn: number): number => Math.sqrt(2 / fanIn);
