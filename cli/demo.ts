@@ -25,11 +25,14 @@ const DATA = 'examples/digits/digits.csv.gz';
 const flags = { data: DATA, split: 0.2, normalize: '0,16' };
 const BATCH = 64;
 const EPOCHS = 10;
-const SEED = 1;
 
+/**
+ * SP-NGD runs with its defaults. SGD gets the learning rate that did best for it here (of 0.025, its default, 0.05 and 0.1, mean
+ * over seeds 0 to 9), so that the comparison is fair. The seed is the compiler's default.
+ */
 const methods = [
-  { optimizer: 'sgd', name: 'SGD', mark: '.' },
-  { optimizer: 'spngd', name: 'SP-NGD', mark: '#' },
+  { optimizer: 'sgd', name: 'SGD', mark: '.', lr: 0.1 },
+  { optimizer: 'spngd', name: 'SP-NGD', mark: '#', lr: undefined },
 ] as const;
 
 export interface Trained {
@@ -46,8 +49,8 @@ export async function demo(out: string, terminal: Terminal): Promise<Trained[]> 
   };
   const model = readFileSync(MODEL);
   const all: Trained[] = [];
-  for (const { optimizer, name, mark } of methods) {
-    const compiled = compile(model, basename(MODEL), { optimizer, batch: BATCH, init: 'he-normal', seed: SEED });
+  for (const { optimizer, name, mark, lr } of methods) {
+    const compiled = compile(model, basename(MODEL), { optimizer, batch: BATCH, init: 'he-normal' });
     const dir = join(out, `digits-${optimizer}.spngd`);
     writeArtifact(dir, compiled.files);
     write(`${compiled.report}\n`);
@@ -59,7 +62,7 @@ export async function demo(out: string, terminal: Terminal): Promise<Trained[]> 
     await initialise(device, manifest, artifact.weights);
     const steps: StepReport[] = [];
     const reporter = chooseReporter(terminal, {});
-    const settings = resolveSettings(manifest, { epochs: EPOCHS }, data.train.count);
+    const settings = resolveSettings(manifest, { epochs: EPOCHS, lr }, data.train.count);
     const done = await train(device, manifest, data, settings, {
       ...reporter,
       step: (report) => {

@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import type { Manifest } from '../ir/artifact.js';
 import { printShape, product, replicated, storedBytes } from '../ir/types.js';
 import { loadArtifact } from '../runtime/artifact.js';
-import { quantity, type Terminal, table } from './terminal.js';
+import { memorySize, quantity, type Terminal, table } from './terminal.js';
 
 interface Flags {
   readonly json?: boolean;
@@ -213,17 +213,16 @@ function memory(m: Manifest): MemoryReport {
 
 function memoryText(m: Manifest): string {
   const r = memory(m);
-  const size = (n: number): string => quantity(n, 'B');
   const over = r.liveBound > 0 ? ` (${((100 * (r.planned - r.liveBound)) / r.liveBound).toFixed(1)}% above)` : '';
   const rows = [
-    ['planned peak', size(r.planned)],
-    ['live-set bound', `${size(r.liveBound)}${over}`],
-    ['scratch of kernels', size(r.scratch)],
-    ...Object.entries(r.state).map(([role, n]) => [`state: ${role}`, size(n)]),
+    ['planned peak', memorySize(r.planned)],
+    ['live-set bound', `${memorySize(r.liveBound)}${over}`],
+    ['scratch of kernels', memorySize(r.scratch)],
+    ...Object.entries(r.state).map(([role, n]) => [`state: ${role}`, memorySize(n)]),
     ...Object.entries(r.buffers)
       .filter(([role]) => role !== 'state' && role !== 'constant')
-      .map(([role, n]) => [`buffers: ${role}`, `${size(n)} before reuse`]),
+      .map(([role, n]) => [`buffers: ${role}`, `${memorySize(n)} before reuse`]),
   ];
-  const largest = r.largest.map((b) => [b.name, size(b.bytes), b.role]);
+  const largest = r.largest.map((b) => [b.name, memorySize(b.bytes), b.role]);
   return `memory\n${table(['what', 'size'], rows)}\n\nlargest buffers\n${table(['buffer', 'size', 'role'], largest)}`;
 }

@@ -41,6 +41,13 @@ export function quantity(value: number, unit: string): string {
   return `${digits} ${prefixes[at]}${unit}`;
 }
 
+/** `1.5 KiB`: sizes of memory. */
+export function memorySize(bytes: number): string {
+  const prefixes = ['B', 'KiB', 'MiB', 'GiB'];
+  const at = Math.min(prefixes.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
+  return at === 0 ? `${bytes} B` : `${(bytes / 1024 ** at).toFixed(1)} ${prefixes[at]}`;
+}
+
 export function percent(fraction: number | undefined): string {
   return fraction === undefined ? '-' : `${(100 * fraction).toFixed(2)}%`;
 }

@@ -148,5 +148,7 @@ export function recognizeBatchNorm(
   if (sum?.op !== 'reduce_sum') return undefined;
   const node = c.definition(sum.operands[0]);
   if (node?.op !== 'batch_norm_grad') return undefined;
-  return { node, which: node.results[1] === sum.operands[0] ? 'gamma' : 'beta' };
+  // results[0] is dx: the bias of a dense layer in front of a batch normalisation sums that one.
+  const which = ([undefined, 'gamma', 'beta'] as const)[node.results.indexOf(sum.operands[0])];
+  return which && { node, which };
 }

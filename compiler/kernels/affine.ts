@@ -3,6 +3,8 @@
  * of a loop nest every access walks through as one, so that the nest gets fewer and longer loops.
  */
 import { add, type Expr, i32, mul, ref } from '../../ir/kernel.js';
+import { withChildren } from './rebuild.js';
+import { operandsOf } from './walk.js';
 
 /** One dimension of an iteration space. Only neighbours of one role are joined. */
 export interface Dimension {
@@ -54,24 +56,6 @@ class Reader {
   }
 }
 
-const childrenOf = (e: Expr): readonly Expr[] => {
-  switch (e.kind) {
-    case 'const':
-    case 'ref':
-      return [];
-    case 'load':
-      return [e.index];
-    case 'unary':
-      return [e.a];
-    case 'binary':
-      return [e.a, e.b];
-    case 'select':
-      return [e.cond, e.a, e.b];
-    case 'loadIf':
-      return [e.cond, e.index];
-  }
-};
-
 export interface Collapsed {
   readonly dims: readonly Dimension[];
   /** Rewrites an expression over the old variables into one over the new. */
@@ -92,7 +76,7 @@ export function collapse(dims: readonly Dimension[], uses: readonly Expr[]): Col
     seen.add(e);
     const form = reader.form(e);
     if (!form) {
-      for (const c of childrenOf(e)) inspect(c);
+      for (const c of operandsOf(e)) inspect(c);
       return;
     }
     for (let d = 0; d + 1 < dims.length; d++)
@@ -119,7 +103,7 @@ export function collapse(dims: readonly Dimension[], uses: readonly Expr[]): Col
     const known = rewritten.get(e);
     if (known) return known;
     const form = reader.form(e);
-    const result = form ? build(form) : rebuild(e);
+    const result = form ? build(form) : withChildren(e, rewrite);
     rewritten.set(e, result);
     return result;
   };
@@ -131,23 +115,6 @@ export function collapse(dims: readonly Dimension[], uses: readonly Expr[]): Col
       if (c !== 0) sum = add(sum, mul(ref(d.name), i32(c)));
     });
     return out.length === 0 ? i32(form.constant) : sum;
-  };
-  const rebuild = (e: Expr): Expr => {
-    switch (e.kind) {
-      case 'const':
-      case 'ref':
-        return e;
-      case 'load':
-        return { ...e, index: rewrite(e.index) };
-      case 'unary':
-        return { ...e, a: rewrite(e.a) };
-      case 'binary':
-        return { ...e, a: rewrite(e.a), b: rewrite(e.b) };
-      case 'select':
-        return { ...e, cond: rewrite(e.cond), a: rewrite(e.a), b: rewrite(e.b) };
-      case 'loadIf':
-        return { ...e, cond: rewrite(e.cond), index: rewrite(e.index) };
-    }
   };
   return { dims: out, rewrite };
 }

@@ -5,19 +5,19 @@
  */
 import type { Expr, KernelParam, KernelType, Stmt } from '../../ir/kernel.js';
 import { Interner } from './intern.js';
+import { type Definition, settleNames } from './names.js';
+import { mapOwn, withChildren } from './rebuild.js';
+import { blocksOf, operandsOf, ownExpressions, withBlocks } from './walk.js';
 
-type RegisterType = 'f32' | 'i32' | 'bool';
-
-/** A block of statements with the names that are defined in it. Depth 0 is the kernel's own body. */
+/** A block of statements on its way out. Depth 0 is the kernel's own body. */
 interface Scope {
-  readonly depth: number;
   readonly out: Stmt[];
   readonly bound: Map<number, Expr>;
-  /** How often each pure expression of exactly this depth is wanted in this block, loops inside included. */
-  readonly counts: Map<number, number>;
+  readonly counts: ReadonlyMap<number, number>;
   /** Smallest depth that a load made in this block may move to. */
   readonly barrier: number;
-  readonly vector?: string;
+  /** Inside a vector loop. */
+  readonly vector: boolean;
 }
 
 interface Info {
@@ -26,86 +26,14 @@ interface Info {
   readonly level: number;
   readonly pure: boolean;
   readonly loads: boolean;
-  readonly type: RegisterType | 'u8';
+  readonly type: Definition['type'] | 'u8';
   /** i32 sums and products only: free in an address. */
   readonly affine: boolean;
   readonly ops: number;
 }
 
-const UNKNOWN = Number.POSITIVE_INFINITY;
-
-const registerType = (t: KernelType): RegisterType | 'u8' => (t === 'f16' ? 'f32' : t);
-
-function children(e: Expr): readonly Expr[] {
-  switch (e.kind) {
-    case 'const':
-    case 'ref':
-      return [];
-    case 'load':
-      return [e.index];
-    case 'unary':
-      return [e.a];
-    case 'binary':
-      return [e.a, e.b];
-    case 'select':
-      return [e.cond, e.a, e.b];
-    case 'loadIf':
-      return [e.cond, e.index];
-  }
-}
-
-function withChildren(e: Expr, c: readonly Expr[]): Expr {
-  switch (e.kind) {
-    case 'const':
-    case 'ref':
-      return e;
-    case 'load':
-      return c[0] === e.index ? e : { ...e, index: c[0] };
-    case 'unary':
-      return c[0] === e.a ? e : { ...e, a: c[0] };
-    case 'binary':
-      return c[0] === e.a && c[1] === e.b ? e : { ...e, a: c[0], b: c[1] };
-    case 'select':
-      return { ...e, cond: c[0], a: c[1], b: c[2] };
-    case 'loadIf':
-      return { ...e, cond: c[0], index: c[1] };
-  }
-}
-
-/** The statement with each of its own expressions mapped; nested blocks are left alone. */
-function mapOwn(s: Stmt, f: (e: Expr) => Expr): Stmt {
-  switch (s.kind) {
-    case 'for':
-      return { ...s, lo: f(s.lo), hi: f(s.hi) };
-    case 'let':
-    case 'var':
-    case 'set':
-    case 'accumulate':
-      return { ...s, value: f(s.value) };
-    case 'store':
-      return { ...s, index: f(s.index), value: f(s.value) };
-    case 'if':
-      return { ...s, cond: f(s.cond) };
-    case 'alloc':
-    case 'tileZero':
-      return s;
-    case 'tileMma':
-      return {
-        ...s,
-        depth: f(s.depth),
-        a: { ...s.a, index: f(s.a.index) },
-        b: { ...s.b, index: f(s.b.index) },
-      };
-    case 'tileLoad':
-    case 'tileStore':
-      return { ...s, index: f(s.index), row: f(s.row) };
-    case 'tileEach':
-      return { ...s, rowLimit: f(s.rowLimit), colLimit: f(s.colLimit) };
-  }
-}
-
-const blocksOf = (s: Stmt): readonly (readonly Stmt[])[] =>
-  s.kind === 'for' || s.kind === 'tileEach' ? [s.body] : s.kind === 'if' ? [s.then, s.else] : [];
+/** f16 is f32 in registers; u8 cannot be held in one before it is converted. */
+const registerType = (t: KernelType): Info['type'] => (t === 'f16' ? 'f32' : t);
 
 /** A loop with constant bounds, or one that ends at a `min` (a last, shorter block), runs at least once. */
 function surelyRuns(s: Stmt & { kind: 'for' }): boolean {
@@ -113,41 +41,45 @@ function surelyRuns(s: Stmt & { kind: 'for' }): boolean {
   return s.hi.kind === 'binary' && s.hi.op === 'min';
 }
 
+function barrierInside(s: Stmt, depth: number, barrier: number): number {
+  return s.kind === 'if' || s.kind === 'tileEach' || (s.kind === 'for' && !surelyRuns(s)) ? depth + 1 : barrier;
+}
+
+/**
+ * @param params of the kernel; a load from one that is only read may be moved and shared
+ * @throws Error where an expression reads a name that is not defined
+ */
 export function bindShared(body: readonly Stmt[], params: readonly KernelParam[]): Stmt[] {
-  return new Binder(params).block(body, [], 0, undefined);
+  const settled = settleNames(body);
+  const binder = new Binder(params, settled.definitions);
+  binder.count(settled.body, [], 0);
+  return binder.block(settled.body, [], 0, false);
 }
 
 class Binder {
   private readonly interner = new Interner();
-  private infos = new Map<number, Info>();
-  private readonly names = new Map<string, { level: number; mutable: boolean; type: RegisterType }>();
-  private readonly memories = new Map<string, { type: RegisterType | 'u8'; pure: boolean }>();
-  private readonly used = new Set<string>();
+  private readonly infos = new Map<number, Info>();
+  private readonly memories = new Map<string, { type: Info['type']; pure: boolean }>();
+  /** For each block, how often each pure expression of exactly its depth is wanted there, blocks inside included. */
+  private readonly wishes = new Map<readonly Stmt[], Map<number, number>>();
   private counter = 0;
 
-  constructor(params: readonly KernelParam[]) {
+  constructor(
+    params: readonly KernelParam[],
+    private readonly definitions: Map<string, Definition>,
+  ) {
     for (const p of params) this.memories.set(p.name, { type: registerType(p.type), pure: p.access === 'read' });
-  }
-
-  private define(name: string, level: number, mutable: boolean, type: RegisterType): void {
-    this.used.add(name);
-    this.names.set(name, { level, mutable, type });
-  }
-
-  /** Forgets what was derived from names: now some are defined that were not, or mean another thing than in another block. */
-  private forget(): void {
-    this.infos = new Map();
   }
 
   private info(e: Expr): Info {
     const id = this.interner.id(e);
     const known = this.infos.get(id);
     if (known) return known;
-    const parts = children(e).map((c) => this.info(c));
     let level = 0;
     let pure = true;
     let loads = false;
     let ops = e.kind === 'const' || e.kind === 'ref' ? 0 : 1;
+    const parts = operandsOf(e).map((c) => this.info(c));
     for (const p of parts) {
       level = Math.max(level, p.level);
       pure &&= p.pure;
@@ -162,30 +94,27 @@ class Binder {
         affine = true;
         break;
       case 'ref': {
-        const def = this.names.get(e.name);
-        level = def?.level ?? UNKNOWN;
-        pure = !def?.mutable;
-        type = def?.type ?? 'i32';
+        const def = this.definitions.get(e.name);
+        if (!def) throw new Error(`an expression reads ${e.name}, which nothing defines`);
+        level = def.depth;
+        pure = !def.mutable;
+        type = def.type;
         affine = type === 'i32';
         break;
       }
       case 'load':
       case 'loadIf': {
         const memory = this.memories.get(e.memory);
-        pure &&= memory?.pure ?? false;
-        type = memory?.type ?? 'f32';
+        if (!memory) throw new Error(`an expression reads memory ${e.memory}, which nothing defines`);
+        pure &&= memory.pure;
+        type = memory.type;
         loads = true;
         break;
       }
       case 'unary':
-        type =
-          e.op === 'not'
-            ? 'bool'
-            : e.op === 'toI32' || e.op === 'bitsToI32'
-              ? 'i32'
-              : /F32$/.test(e.op)
-                ? 'f32'
-                : parts[0].type;
+        if (e.op === 'not') type = 'bool';
+        else if (e.op === 'toI32' || e.op === 'bitsToI32') type = 'i32';
+        else type = /F32$/.test(e.op) ? 'f32' : parts[0].type;
         break;
       case 'binary':
         type = e.op === 'eq' || e.op === 'lt' || e.op === 'le' ? 'bool' : parts[0].type;
@@ -201,134 +130,82 @@ class Binder {
     return info;
   }
 
-  /** Where the expression would best be computed, seen from a block of this barrier. */
+  /** Depth of the scope in which the expression is best computed, seen from a block with this barrier. */
   private home(i: Info, barrier: number): number {
     return i.loads ? Math.max(i.level, barrier) : i.level;
   }
 
-  block(body: readonly Stmt[], outer: readonly Scope[], barrier: number, vector: string | undefined): Stmt[] {
-    const scope: Scope = {
-      depth: outer.length,
-      out: [],
-      bound: new Map(),
-      counts: new Map(),
-      barrier,
-      vector,
+  /** Counts the wishes of `body` and the blocks inside it; each goes to the expression's home. */
+  count(body: readonly Stmt[], outer: readonly Map<number, number>[], barrier: number): void {
+    const own = this.wishes.get(body) ?? new Map<number, number>();
+    this.wishes.set(body, own);
+    const scopes = [...outer, own];
+    const mutable = new Set<number>();
+    const visit = (e: Expr): void => {
+      if (e.kind === 'const' || e.kind === 'ref') return;
+      const i = this.info(e);
+      if (i.pure) {
+        const counts = scopes[this.home(i, barrier)];
+        const n = (counts.get(i.id) ?? 0) + 1;
+        counts.set(i.id, n);
+        if (n > 1) return;
+      } else {
+        if (mutable.has(i.id)) return;
+        mutable.add(i.id);
+      }
+      for (const c of operandsOf(e)) visit(c);
     };
     for (const s of body) {
       if (s.kind === 'alloc') this.memories.set(s.name, { type: registerType(s.type), pure: false });
-      if (s.kind === 'let' || s.kind === 'var') this.define(s.name, scope.depth, s.kind === 'var', s.type);
+      for (const e of ownExpressions(s)) visit(e);
+      const inner = barrierInside(s, outer.length, barrier);
+      for (const b of blocksOf(s)) this.count(b, scopes, inner);
     }
-    this.forget();
-    this.count(body, scope, scope.depth, barrier, new Set());
+  }
+
+  block(body: readonly Stmt[], outer: readonly Scope[], barrier: number, vector: boolean): Stmt[] {
+    const counts = this.wishes.get(body)!;
+    const scope: Scope = { out: [], bound: new Map(), counts, barrier, vector };
     const scopes = [...outer, scope];
-    for (const s of body) this.statement(s, scopes);
-    return scope.out;
-  }
-
-  /** Counts the wishes for expressions whose home is `scope`, in `body` and the blocks inside it. */
-  private count(body: readonly Stmt[], scope: Scope, depth: number, barrier: number, deeper: Set<number>): void {
-    const visit = (e: Expr): void => {
-      const i = this.info(e);
-      const home = i.pure ? this.home(i, barrier) : UNKNOWN;
-      if (home < scope.depth) return;
-      if (home === scope.depth) {
-        const n = (scope.counts.get(i.id) ?? 0) + 1;
-        scope.counts.set(i.id, n);
-        if (n > 1) return;
-      } else {
-        if (deeper.has(i.id)) return;
-        deeper.add(i.id);
-      }
-      for (const c of children(e)) visit(c);
-    };
     for (const s of body) {
-      mapOwn(s, (e) => {
-        visit(e);
-        return e;
-      });
-      const inner = this.barrierInside(s, depth, barrier);
-      for (const b of blocksOf(s)) this.count(b, scope, depth + 1, inner, deeper);
+      const own = mapOwn(s, (e) => this.rewrite(e, scopes));
+      const inner = barrierInside(s, outer.length, barrier);
+      const lanes = vector || s.kind === 'tileEach' || (s.kind === 'for' && s.bind === 'vector');
+      const blocks = blocksOf(s).map((b) => this.block(b, scopes, inner, lanes));
+      scope.out.push(blocks.length > 0 ? withBlocks(own, blocks) : own);
     }
-  }
-
-  private barrierInside(s: Stmt, depth: number, barrier: number): number {
-    return s.kind === 'if' || s.kind === 'tileEach' || (s.kind === 'for' && !surelyRuns(s)) ? depth + 1 : barrier;
-  }
-
-  private statement(s: Stmt, scopes: readonly Scope[]): void {
-    const scope = scopes[scopes.length - 1];
-    const own = mapOwn(s, (e) => this.rewrite(e, scopes));
-    const barrier = this.barrierInside(s, scope.depth, scope.barrier);
-    const depth = scopes.length;
-    switch (own.kind) {
-      case 'for': {
-        this.define(own.var, depth, false, 'i32');
-        const vector = own.bind === 'vector' ? own.var : scope.vector;
-        scope.out.push({ ...own, body: this.block(own.body, scopes, barrier, vector) });
-        this.forget();
-        return;
-      }
-      case 'tileEach': {
-        this.define(own.row, depth, false, 'i32');
-        this.define(own.col, depth, false, 'i32');
-        this.define(own.element, depth, false, 'f32');
-        scope.out.push({ ...own, body: this.block(own.body, scopes, barrier, own.col) });
-        return;
-      }
-      case 'if':
-        scope.out.push({
-          ...own,
-          // biome-ignore lint/suspicious/noThenProperty: the statement's own field
-          then: this.block(own.then, scopes, barrier, scope.vector),
-          else: this.block(own.else, scopes, barrier, scope.vector),
-        });
-        return;
-      default:
-        scope.out.push(own);
-    }
+    return scope.out;
   }
 
   private rewrite(e: Expr, scopes: readonly Scope[]): Expr {
     if (e.kind === 'const' || e.kind === 'ref') return e;
     const here = scopes.length - 1;
     const i = this.info(e);
-    if (i.pure && i.level <= here && i.type !== 'u8') {
+    if (i.pure && i.type !== 'u8') {
       const home = this.home(i, scopes[here].barrier);
       const scope = scopes[home];
       const bound = scope.bound.get(i.id);
       if (bound) return bound;
       if (home < here || ((scope.counts.get(i.id) ?? 0) > 1 && this.worth(i, scope)))
-        return this.bind(e, i, scopes.slice(0, home + 1));
+        return this.bind(e, i.id, i.type, scopes.slice(0, home + 1));
     }
-    return withChildren(
-      e,
-      children(e).map((c) => this.rewrite(c, scopes)),
-    );
+    return withChildren(e, (c) => this.rewrite(c, scopes));
   }
 
   /** Addresses in a vector loop stay whole, so that a target sees which are contiguous; a single sum costs no more than a register. */
   private worth(i: Info, scope: Scope): boolean {
-    return !i.affine || (scope.vector === undefined && i.ops > 1);
+    return !i.affine || (!scope.vector && i.ops > 1);
   }
 
-  private bind(e: Expr, i: Info, scopes: readonly Scope[]): Expr {
-    if (i.type === 'u8') throw new Error('registers hold bytes as i32');
-    const scope = scopes[scopes.length - 1];
-    const value = withChildren(
-      e,
-      children(e).map((c) => this.rewrite(c, scopes)),
-    );
-    const name = this.fresh();
+  private bind(e: Expr, id: number, type: Definition['type'], scopes: readonly Scope[]): Expr {
+    const depth = scopes.length - 1;
+    const value = withChildren(e, (c) => this.rewrite(c, scopes));
+    while (this.definitions.has(`t${this.counter}`)) this.counter++;
+    const name = `t${this.counter}`;
+    this.definitions.set(name, { depth, mutable: false, type });
+    scopes[depth].out.push({ kind: 'let', name, type, value });
     const out: Expr = { kind: 'ref', name };
-    this.define(name, scope.depth, false, i.type);
-    scope.out.push({ kind: 'let', name, type: i.type, value });
-    scope.bound.set(i.id, out);
+    scopes[depth].bound.set(id, out);
     return out;
-  }
-
-  private fresh(): string {
-    while (this.used.has(`t${this.counter}`)) this.counter++;
-    return `t${this.counter++}`;
   }
 }

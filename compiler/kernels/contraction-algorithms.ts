@@ -4,9 +4,10 @@
 import type { Node } from '../../ir/graph.js';
 import type { Stmt } from '../../ir/kernel.js';
 import { lowerCorrelation } from './contraction-correlation.js';
-import { lowerMoment } from './contraction-moment.js';
 import { lowerProduct } from './contraction-product.js';
+import { lowerSecondMoment } from './contraction-second-moment.js';
 import type { Contraction } from './contraction-tile.js';
+import { lowerWeightGradient } from './contraction-weight-gradient.js';
 
 export interface Algorithm {
   readonly name: string;
@@ -21,11 +22,13 @@ export const contractionAlgorithms: readonly Algorithm[] = [
     fits: (n) => n.op === 'conv' || n.op === 'conv_input_grad',
     lower: lowerCorrelation,
   },
-  /** Sums over examples and positions: tiles read images that were copied channel-last. */
+  /** Sums over examples and positions; tiles read images that were copied channel-last. */
+  { name: 'position-gemm', fits: (n) => n.op === 'conv_weight_grad', lower: lowerWeightGradient },
+  /** The same with patches on both sides: they are packed, and only the lower triangle is computed. */
   {
-    name: 'positions-gemm',
-    fits: (n) => n.op === 'conv_weight_grad' || n.op === 'second_moment' || n.op === 'patch_second_moment',
-    lower: lowerMoment,
+    name: 'symmetric-gemm',
+    fits: (n) => n.op === 'second_moment' || n.op === 'patch_second_moment',
+    lower: lowerSecondMoment,
   },
   { name: 'blocked-gemm', fits: (n) => n.op === 'matmul', lower: lowerProduct },
 ];

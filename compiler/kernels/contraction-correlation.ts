@@ -26,8 +26,8 @@ import { type Convolution, convolutionOfNode } from './contraction-convolution.j
 import { planStages, type StagePlan, stageOf, stageRange, stageWidth } from './contraction-stage.js';
 import {
   alloc,
-  ceilDiv,
   type Contraction,
+  ceilDiv,
   evenly,
   maybeLoop,
   roundUp,
@@ -42,6 +42,10 @@ import { reshapeIndex } from './indices.js';
 /** Elements of group memory for staged images: with a tile's weights they should stay in a second-level cache. */
 const STAGE = 48 * 1024;
 const MOST_CHUNKS = 16;
+/** Grid iterations below which results are split. */
+const ENOUGH = 8;
+/** Positions of one grid iteration for which packing its weights is a small part of the work. */
+const WORTH_PACKING = 256;
 /** Weights up to this many elements stay in cache while all columns go by; larger ones are walked through once. */
 const RESIDENT = 64 * 1024;
 
@@ -130,10 +134,11 @@ function planOf(p: Correlation, choice: Partial<TileChoice>): Plan {
   const perRow = p.rows.planes.length * p.cols.planes.length * p.channels * stageWidth(p.cols);
   const stages = planStages(p.images, p.rows, perRow, choice.nc ? choice.nc * p.channels : STAGE);
   const count = stages.imageBlocks * stages.bands;
-  const perChunk = ceilDiv(count, Math.min(count, MOST_CHUNKS));
+  const positions = p.images * (p.rows.hi - p.rows.lo) * (p.cols.hi - p.cols.lo);
+  const perChunk = ceilDiv(count, Math.max(1, Math.min(count, MOST_CHUNKS, Math.floor(positions / WORTH_PACKING))));
   const chunks = ceilDiv(count, perChunk);
-  // Few images: results are split too, so that the grid has work to share out.
-  const splits = Math.max(1, Math.min(ceilDiv(p.results, 4 * mr), Math.floor(4 / (chunks * p.groups))));
+  // With few positions results are split instead, so that the grid has work to share out.
+  const splits = Math.max(1, Math.min(ceilDiv(p.results, 16), Math.floor(ENOUGH / (chunks * p.groups))));
   const mc = evenly(p.results, choice.mc ?? ceilDiv(p.results, splits), mr);
   return { mr, nr, kc: p.channels, mc, nc: nr, stages, perChunk, chunks };
 }
@@ -157,20 +162,19 @@ export function lowerCorrelation(contraction: Contraction): Stmt[] {
   // weights[(m - m0) / mr][tap][channel][mr]
   const weightTile = kh * kw * p.channels;
   const results = { lo: m0, hi: add(m0, i32(plan.mc)), total: p.results, size: mr };
-  const [i, c, ky, kx] = ['i', 'c', 'ky', 'kx'].map(ref);
-  const tap = add(mul(ky, i32(kw)), kx);
+  const [i, c] = ['i', 'c'].map(ref);
   const packWeights = strips('group', 'm', results, (m, count) => [
-    loop('serial', 'i', count, [
-      ...maybeLoop('serial', 'ky', kh, () =>
-        maybeLoop('serial', 'kx', kw, () => [
-          loop('vector', 'c', p.channels, [
+    loop('serial', 'c', p.channels, [
+      ...maybeLoop('serial', 'ky', kh, (ky) =>
+        maybeLoop('serial', 'kx', kw, (kx) => [
+          loop('vector', 'i', count, [
             store(
               'weights',
               add(
-                add(mul(sub(m, m0), i32(weightTile)), mul(kh * kw === 1 ? i32(0) : tap, i32(p.channels * mr))),
+                add(mul(sub(m, m0), i32(weightTile)), mul(add(mul(ky, i32(kw)), kx), i32(p.channels * mr))),
                 add(mul(c, i32(mr)), i),
               ),
-              p.weight(group, add(m, i), c, kh === 1 ? i32(0) : ky, kw === 1 ? i32(0) : kx),
+              p.weight(group, add(m, i), c, ky, kx),
             ),
           ]),
         ]),

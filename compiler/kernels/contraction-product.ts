@@ -30,6 +30,7 @@ import {
   roundUp,
   strips,
   type TileChoice,
+  tileCols,
   tileShapes,
   tileTask,
 } from './contraction-tile.js';
@@ -181,7 +182,7 @@ export function lowerProduct(contraction: Contraction): Stmt[] {
   const task = (m: Expr, mCount: number, n: Expr, nCount: number): Stmt[] =>
     tileTask({
       rows: mCount,
-      cols: t.nr,
+      cols: tileCols(nCount, t.nr),
       sum: (tile) => [
         {
           kind: 'tileMma',

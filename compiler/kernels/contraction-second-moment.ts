@@ -26,22 +26,19 @@ import { flagOf, numberOf } from '../../ir/ops/declare.js';
 import { concrete, product } from '../../ir/types.js';
 import { type Axis, forwardAxis, type Taps } from './contraction-axes.js';
 import { convolutionOfNode } from './contraction-convolution.js';
-import { planStages, type StagePlan, stageOf, stageRange, stageWidth } from './contraction-stage.js';
+import { planStages, type StagePlan, stageOf, stageRange } from './contraction-stage.js';
 import {
   alloc,
-  ceilDiv,
   type Contraction,
+  ceilDiv,
   clear,
   evenly,
   isFirst,
-  maybeLoop,
-  roundUp,
   type TileChoice,
   tileShapes,
   tileTask,
   when,
 } from './contraction-tile.js';
-import { packedOffset } from './elements.js';
 import { reshapeIndex } from './indices.js';
 
 /** Elements of packed patches that should stay in a second-level cache, and the least and most positions of them. */
@@ -64,6 +61,7 @@ interface SecondMoment {
   readonly channelLast: boolean;
   readonly source: (image: Expr, channel: Expr, row: Expr, col: Expr) => Expr;
   readonly weight?: (image: Expr) => Expr;
+  /** j <= i. */
   readonly finish: (group: Expr, i: Expr, j: Expr, element: Expr) => Stmt[];
 }
 
@@ -102,7 +100,10 @@ function secondMomentOf({ anchor, elements, finish }: Contraction): SecondMoment
     channelLast: view[2] * view[3] === 1,
     source: (n, c, iy, ix) => elements.at(x, reshapeIndex([n, c, iy, ix], view, shape)),
     weight: weight && ((n) => elements.at(weight, [conv ? n : div(n, i32(examples))])),
-    finish: (g, i, j, e) => finish([add(mul(g, i32((d * (d + 1)) / 2)), packedOffset(i, j))], mul(e, factor)),
+    finish: (g, i, j, e) => {
+      const row = div(mul(i, add(i, i32(1))), i32(2));
+      return finish([add(mul(g, i32((d * (d + 1)) / 2)), add(row, j))], mul(e, factor));
+    },
   };
 }
 
@@ -140,16 +141,14 @@ export function lowerSecondMoment(contraction: Contraction): Stmt[] {
   const panelSize = plan.positions * nr;
   const panels = ceilDiv(features, nr);
   const right = p.weight ? 'weighted' : 'panels';
-  const position = (image: Expr, row: Expr, col: Expr): Expr =>
-    add(mul(add(mul(image, rows), row), i32(width)), col);
+  const position = (image: Expr, row: Expr, col: Expr): Expr => add(mul(add(mul(image, rows), row), i32(width)), col);
   const put = (place: Expr, image: Expr, value: Expr): Stmt[] => [
     store('panels', place, value),
     ...(p.weight ? [store('weighted', place, mul(value, p.weight(add(image0, image))))] : []),
   ];
   const featureAt = (f: Expr): Expr => add(mul(div(f, i32(nr)), i32(panelSize)), rem(f, i32(nr)));
   const overPositions = (body: Stmt[]): Stmt => {
-    const overRows = maybeLoop('serial', 'y', 1, () => [loop('serial', 'y', rows, [loop('vector', 'x', width, body)])]);
-    return loop('serial', 'image', images, overRows);
+    return loop('serial', 'image', images, [loop('serial', 'y', rows, [loop('vector', 'x', width, body)])]);
   };
   const packed = (f: Expr, value: Expr): Stmt[] => [
     letI('to', featureAt(f)),
@@ -179,7 +178,11 @@ export function lowerSecondMoment(contraction: Contraction): Stmt[] {
         loop('serial', 'u', ty.count, [
           loop('serial', 'v', tx.count, [
             letI('from', from),
-            ...packed(add(mul(c, i32(kh * kw)), add(mul(ky, i32(kw)), kx)), { kind: 'load', memory: 'stage', index: at }),
+            ...packed(add(mul(c, i32(kh * kw)), add(mul(ky, i32(kw)), kx)), {
+              kind: 'load',
+              memory: 'stage',
+              index: at,
+            }),
           ]),
         ]),
       ]),
@@ -286,11 +289,7 @@ export function lowerSecondMoment(contraction: Contraction): Stmt[] {
       // Lanes without a feature are computed and dropped: zeros are the quickest to compute with.
       ...(unusedLanes > 0 ? clear('z', 'panels', i32((panels - 1) * panelSize), panelSize) : []),
       ...(unusedLanes > 0 && p.weight ? clear('z', 'weighted', i32((panels - 1) * panelSize), panelSize) : []),
-      ...(stageCount === 1
-        ? [letI('stageIndex', i32(0)), ...body]
-        : [loop('serial', 'stageIndex', stageCount, body)]),
+      ...(stageCount === 1 ? [letI('stageIndex', i32(0)), ...body] : [loop('serial', 'stageIndex', stageCount, body)]),
     ]),
   ];
 }
-void stageWidth;
-void roundUp;

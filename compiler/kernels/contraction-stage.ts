@@ -99,7 +99,12 @@ export interface StagePlan {
  * @param perRow elements of one row of coordinates
  * @param budget elements; exceeded where even one row with its reach does not fit
  */
-export function planStages(images: number, rows: Axis, perRow: number, budget: number): StagePlan {
+export function planStages(
+  images: number,
+  rows: Pick<Axis, 'lo' | 'hi' | 'reach'>,
+  perRow: number,
+  budget: number,
+): StagePlan {
   const extent = rows.hi - rows.lo;
   const whole = perRow * (extent + rows.reach);
   const atOnce = Math.max(1, Math.min(images, Math.floor(budget / whole)));
@@ -109,9 +114,9 @@ export function planStages(images: number, rows: Axis, perRow: number, budget: n
 }
 
 /** The variables of one stage, from its number `index`: `image0`, `images`, `row0`, `rows`. */
-export function stageRange(index: Expr, plan: StagePlan, images: number, rows: Axis): Stmt[] {
+export function stageRange(index: Expr, plan: StagePlan, images: number, rows: Pick<Axis, 'lo' | 'hi'>): Stmt[] {
   const [image0, row0] = ['image0', 'row0'].map(ref);
-  
+
   return [
     letI('image0', mul(div(index, i32(plan.bands)), i32(plan.images))),
     letI('images', min(i32(plan.images), sub(i32(images), image0))),

@@ -3,7 +3,22 @@
  * tile itself, whose sum may be interrupted (partial sums rest in group memory) and ends in the epilogue.
  */
 import type { Node } from '../../ir/graph.js';
-import { add, type Binding, type Expr, eq, i32, loop, lt, max, min, ref, type Stmt, store } from '../../ir/kernel.js';
+import {
+  add,
+  type Binding,
+  type Expr,
+  eq,
+  i32,
+  load,
+  loop,
+  lt,
+  max,
+  min,
+  mul,
+  ref,
+  type Stmt,
+  store,
+} from '../../ir/kernel.js';
 import type { Elements, Epilogue } from './elements.js';
 
 /**
@@ -91,35 +106,50 @@ export interface TileTask {
   readonly cols: number;
   /** Adds to tile `name`. */
   readonly sum: (name: string) => Stmt[];
-  /** Where partial sums rest, and whether this is the first and the last of the sum's parts; absent: the sum is whole. */
+  /** Where partial sums rest, and whether this is the first or the last of the (two or more) parts; absent: the sum is whole. */
   readonly partial?: { readonly memory: string; readonly index: Expr; readonly first: Expr; readonly last: Expr };
   readonly rowLimit: Expr;
   readonly colLimit: Expr;
   readonly each: (row: Expr, col: Expr, element: Expr) => Stmt[];
 }
 
-/** One register tile from zero to its epilogue, or to where its partial sums rest. */
+/**
+ * One register tile from zero to its epilogue, or to where its partial sums rest. Each part of a long sum starts from zero and
+ * is added as a whole: rounding errors grow with the length of a part and the number of parts, not with their product.
+ */
 export function tileTask(task: TileTask): Stmt[] {
   const tile = 'tile';
   const { rows, cols, partial } = task;
-  const finish: Stmt = {
+  const [row, col, element] = [ref('row'), ref('col'), ref('element')];
+  const each = (rowLimit: Expr, colLimit: Expr, body: readonly Stmt[]): Stmt => ({
     kind: 'tileEach',
     tile,
     row: 'row',
     col: 'col',
     element: 'element',
-    rowLimit: task.rowLimit,
-    colLimit: task.colLimit,
-    body: task.each(ref('row'), ref('col'), ref('element')),
-  };
-  const zero: Stmt = { kind: 'tileZero', tile, rows, cols, accumulator: 'f32' };
-  if (!partial) return [zero, ...task.sum(tile), finish];
-  const place = { tile, memory: partial.memory, index: partial.index, row: i32(cols), col: 1 };
+    rowLimit,
+    colLimit,
+    body,
+  });
+  const finish = (value: Expr): Stmt => each(task.rowLimit, task.colLimit, task.each(row, col, value));
+  const sum: Stmt[] = [{ kind: 'tileZero', tile, rows, cols, accumulator: 'f32' }, ...task.sum(tile)];
+  if (!partial) return [...sum, finish(element)];
+  const { memory, index } = partial;
+  const place = add(index, add(mul(row, i32(cols)), col));
+  const total = add(load(memory, place), element);
   return [
-    zero,
-    when(partial.first, [], [{ kind: 'tileLoad', ...place }]),
-    ...task.sum(tile),
-    when(partial.last, [finish], [{ kind: 'tileStore', ...place }]),
+    ...sum,
+    when(
+      partial.last,
+      [finish(total)],
+      [
+        when(
+          partial.first,
+          [{ kind: 'tileStore', tile, memory, index, row: i32(cols), col: 1 }],
+          [each(i32(rows), i32(cols), [store(memory, place, total)])],
+        ),
+      ],
+    ),
   ];
 }
 

@@ -18,6 +18,8 @@ export type { TileChoice } from './contraction-tile.js';
 export function lowerContraction(region: Region, name: string, choice: Partial<TileChoice> = {}): Kernel {
   const anchor = region.anchor;
   if (!anchor) throw new Error(`${name}: a contraction needs an anchor`);
+  if ([...anchor.operands, ...anchor.results].some((v) => v.type.dtype !== 'f32'))
+    throw new Error(`${name}: ${anchor.op} is lowered for f32 only`);
   const frame = new Frame(region);
   const elements = new Elements(region, frame.parameters);
   const finish = epilogueOf(region, elements);

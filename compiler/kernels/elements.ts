@@ -155,7 +155,8 @@ type ViewRule = (node: Node, index: Index, guard: Expr | undefined, elements: El
 const viewRules: Readonly<Record<string, ViewRule>> = {
   reshape: (node, index, guard, e) => {
     const [x] = node.operands;
-    return e.at(x, reshapeIndex(index, spaceOf(node.results[0].type), spaceOf(x.type)), guard);
+    const from = reshapeIndex(index, spaceOf(node.results[0].type), spaceOf(x.type), guard !== undefined);
+    return e.at(x, from, guard);
   },
   transpose: (node, index, guard, e) => {
     const from = new Array<Expr>(index.length);

@@ -1,9 +1,9 @@
 /**
  * Horizontal fusion: independent regions of one wave become one kernel with several loop nests. Small pointwise regions
- * (parameter updates, per-channel vectors) share a dispatch; reductions over the same tensor share their loops, so that it
- * is read once.
+ * (parameter updates, per-channel vectors) share a dispatch; regions that read the same large tensor share their loops, so
+ * that it is read once.
  */
-import type { Value } from '../../ir/graph.js';
+import type { Node, Value } from '../../ir/graph.js';
 import { intsOf } from '../../ir/ops/declare.js';
 import { printShape, storedCount } from '../../ir/types.js';
 import type { Region } from './region.js';
@@ -94,25 +94,56 @@ function shareable(region: Region): string | undefined {
   if (anchor?.op === 'reduce_sum' || anchor?.op === 'reduce_max')
     return `reduction ${printShape(anchor.operands[0].type.shape)} ${intsOf(anchor.attrs, 'axes')}`;
   if (anchor) return undefined;
-  return region.outputs.reduce((n, v) => n + storedCount(v.type), 0) <= SMALL ? 'pointwise' : undefined;
+  if (sizeOf(region) <= SMALL) return 'pointwise';
+  const shape = commonShape(region);
+  return shape === undefined ? undefined : `pointwise ${shape}`;
 }
 
-/** Reductions share loops only where that saves reading a tensor, or where they are small. */
+/** Most elements of a value that the region computes, an anchor's operand included. */
+function sizeOf({ anchor, outputs }: Region): number {
+  return Math.max(...[...(anchor ? anchor.operands : []), ...outputs].map((v) => storedCount(v.type)));
+}
+
+/** The shape and layout of all outputs, if they agree: then they can share a loop nest. */
+function commonShape({ outputs }: Region): string | undefined {
+  const [first, ...rest] = outputs.map((v) => `${v.type.layout} ${printShape(v.type.shape)}`);
+  return rest.every((s) => s === first) ? first : undefined;
+}
+
+/** Large regions share loops only where that saves reading a tensor. */
 function related(group: Group, region: Region): boolean {
-  const { anchor } = region;
-  if (!anchor) return true;
-  const size = storedCount(anchor.operands[0].type);
+  const size = sizeOf(region);
   return size <= SMALL || region.inputs.some((v) => storedCount(v.type) === size && group.parameters.has(v));
 }
 
 function merge(group: readonly Region[]): Region {
+  const { anchor, guard } = group[0];
   return {
-    anchor: group[0].anchor,
+    anchor,
     nodes: [...new Set(group.flatMap((r) => r.nodes))],
-    parts: group.map((r) => r.nodes),
+    parts: anchor ? group.map((r) => r.nodes) : nests(group),
     inputs: [...new Set(group.flatMap((r) => r.inputs))],
     outputs: group.flatMap((r) => r.outputs),
-    guard: group[0].guard,
+    guard,
     stopped: [...new Set(group.map((r) => r.stopped))].slice(0, 2).join('; '),
   };
+}
+
+/** The nodes of each loop nest of pointwise regions: those of one output shape share a nest. */
+function nests(group: readonly Region[]): readonly (readonly Node[])[] {
+  const byShape = new Map<string, Set<Node>>();
+  const parts: Set<Node>[] = [];
+  for (const region of group) {
+    const joins = region.nodes.some((n) => n.op === 'concat' && region.outputs.includes(n.results[0]));
+    const shape = joins ? undefined : commonShape(region);
+    const known = shape === undefined ? undefined : byShape.get(shape);
+    if (known) {
+      for (const n of region.nodes) known.add(n);
+      continue;
+    }
+    const part = new Set(region.nodes);
+    parts.push(part);
+    if (shape !== undefined) byShape.set(shape, part);
+  }
+  return parts.map((p) => [...p]);
 }

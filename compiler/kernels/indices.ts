@@ -2,7 +2,7 @@
  * Index arithmetic on expressions: row-major flattening, its inverse, and the index map of a reshape. A reshaped index
  * remembers where it came from, so flattening it again costs nothing and stays affine.
  */
-import { add, div, type Expr, i32, mul, rem } from '../../ir/kernel.js';
+import { add, div, type Expr, i32, max, mul, rem } from '../../ir/kernel.js';
 import { concrete, product, storedCount, strides, type TensorType } from '../../ir/types.js';
 
 export type Index = readonly Expr[];
@@ -39,8 +39,9 @@ export function unflatten(flat: Expr, shape: readonly number[]): Expr[] {
 /**
  * The index in `to` of the element that has `index` in `from` (equal element counts). Dimensions that match pass through;
  * the rest is flattened and split only within the smallest groups of equal size.
+ * @param loose the index may lie outside `from` (its element is then not used), and division needs it clamped
  */
-export function reshapeIndex(index: Index, from: readonly number[], to: readonly number[]): Index {
+export function reshapeIndex(index: Index, from: readonly number[], to: readonly number[], loose = false): Index {
   if (from.length === to.length && from.every((d, k) => d === to[k])) return index;
   const out = new Array<Expr>(to.length).fill(zero);
   let i = 0;
@@ -61,7 +62,8 @@ export function reshapeIndex(index: Index, from: readonly number[], to: readonly
       if (iEnd === i + 1 && jEnd === j + 1) out[j] = index[i];
       else {
         const flat = flatten(index.slice(i, iEnd), from.slice(i, iEnd));
-        unflatten(flat, to.slice(j, jEnd)).forEach((e, k) => {
+        const safe = loose && jEnd > j + 1 ? max(flat, zero) : flat;
+        unflatten(safe, to.slice(j, jEnd)).forEach((e, k) => {
           out[j + k] = e;
         });
       }

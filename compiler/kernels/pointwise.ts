@@ -24,8 +24,6 @@ export function lowerPointwise(region: Region, name: string): Kernel {
 
 /** A value with which all outputs are aligned: an output itself, or the node that they all derive from. */
 function spaceFor(region: Region): Value {
-  const [first, ...rest] = region.outputs;
-  if (rest.length === 0) return first;
   const candidates = [...region.outputs, ...region.nodes.flatMap((n) => n.results)];
   const found = candidates.find((v) => {
     const orders = alignments(region.nodes, v);
@@ -36,14 +34,26 @@ function spaceFor(region: Region): Value {
 }
 
 /** The loop nest of one part. */
-export function pointwiseNest(frame: Frame, region: Region): Stmt[] {
+function pointwiseNest(frame: Frame, region: Region): Stmt[] {
   const elements = new Elements(region, frame.parameters);
+  const [first, ...rest] = region.outputs;
+  const node = region.nodes.find((n) => n.results.includes(first));
+  if (node?.op === 'concat' && rest.length === 0) return concatNests(frame, node, elements);
+  const shape = spaceOf(first.type);
+  if (rest.every((v) => sameShape(spaceOf(v.type), shape))) {
+    const { index, dims } = spanning(frame, shape);
+    const stores = region.outputs.map((v) =>
+      store(elements.memory(v), elements.offset(v, index), elements.at(v, index)),
+    );
+    return storeNest(frame, dims, stores);
+  }
   const space = spaceFor(region);
-  const node = region.nodes.find((n) => n.results.includes(space));
-  if (node?.op === 'concat' && region.outputs.length === 1) return concatNests(frame, node, elements);
   const { index, dims } = spanning(frame, spaceOf(space.type));
   return storeNest(frame, dims, storesFrom(space, region, elements)(index, elements.at(space, index)));
 }
+
+const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((d, i) => d === b[i]);
 
 function concatNests(frame: Frame, node: Node, elements: Elements): Stmt[] {
   const axis = numberOf(node.attrs, 'axis');

@@ -11,6 +11,7 @@ import {
   f32,
   i32,
   type Kernel,
+  letF,
   load,
   loop,
   lt,
@@ -193,7 +194,11 @@ export function lowerPoolGrad(region: Region, name: string): Kernel {
       );
   const finished = spanning(frame, [height, width]);
   const all = [...index, ...finished.index];
-  const stores = epilogueOf(region, elements)(all, load(plane, cell(finished.index[0], finished.index[1])));
+  const e = frame.fresh('r');
+  const stores: Stmt[] = [
+    letF(e, load(plane, cell(finished.index[0], finished.index[1]))),
+    ...epilogueOf(region, elements)(all, ref(e)),
+  ];
   const last = finished.dims[finished.dims.length - 1];
   const rows = finished.dims.slice(0, -1);
   const write = last
@@ -254,9 +259,9 @@ function scatterToMaximum(
 
 function scatterEvenly(frame: Frame, p: Plane, oy: Expr, ox: Expr, plane: string, share: Expr): Stmt[] {
   const s = frame.fresh('v');
-  const add1 = (iy: Expr, ix: Expr): Stmt[] => {
+  const addShare = (iy: Expr, ix: Expr): Stmt[] => {
     const at = add(mul(iy, i32(p.image[1])), ix);
     return [store(plane, at, add(load(plane, at), ref(s)))];
   };
-  return [{ kind: 'let', name: s, type: 'f32', value: share }, ...tapLoops(frame, p, oy, ox, add1, 'vector')];
+  return [{ kind: 'let', name: s, type: 'f32', value: share }, ...tapLoops(frame, p, oy, ox, addShare, 'vector')];
 }

@@ -11,10 +11,8 @@ import {
   and,
   div,
   type Expr,
-  eq,
   f32,
   i32,
-  le,
   letI,
   load,
   loop,
@@ -28,6 +26,7 @@ import {
   sub,
   unary,
 } from '../../ir/kernel.js';
+import { alloc, roundUp, when } from './contraction-tile.js';
 
 const MR = 4;
 const NR = 8;
@@ -44,9 +43,8 @@ export interface Inversion {
 }
 
 /** Small blocks waste little on narrow panels, large ones pass less often over a matrix that no cache holds. */
-const blockFor = (n: number): number => (n <= 192 ? 16 : n <= 1024 ? 32 : 64);
+const blockFor = (n: number): number => (n <= 96 ? 8 : n <= 384 ? 16 : n <= 1536 ? 32 : 64);
 
-const roundUp = (a: number, b: number): number => Math.ceil(a / b) * b;
 const zero = f32(0);
 
 export function inversion(n: number, blockSize = blockFor(n)): Inversion {
@@ -56,7 +54,6 @@ export function inversion(n: number, blockSize = blockFor(n)): Inversion {
   const block = Math.min(blockSize, padded);
   const memory = 'work';
   const at = (i: Expr, j: Expr): Expr => add(mul(i, i32(ld)), j);
-  const alloc = (name: string, size: number): Stmt => ({ kind: 'alloc', name, space: 'group', type: 'f32', size });
   const [k0, m] = ['k0', 'm'].map(ref);
   const end = add(k0, m);
 
@@ -186,8 +183,6 @@ export function inversion(n: number, blockSize = blockFor(n)): Inversion {
         NR,
       ),
     ];
-    void t;
-    void u;
   };
 
   /** Tiles of rows [i, i + MR) and columns [j, j + NR): loaded unless they lie in row or column block k. */
@@ -258,8 +253,7 @@ export function inversion(n: number, blockSize = blockFor(n)): Inversion {
         [
           letI('m', min(i32(block), sub(i32(padded), k0))),
           ...factor(good),
-          // biome-ignore lint/suspicious/noThenProperty: the statement's own field
-          { kind: 'if', cond: ref(good), then: [...collect(), ...multiply(), ...update()], else: [] },
+          when(ref(good), [...collect(), ...multiply(), ...update()]),
         ],
         0,
         block,
@@ -267,5 +261,3 @@ export function inversion(n: number, blockSize = blockFor(n)): Inversion {
     ],
   };
 }
-void eq;
-void le;

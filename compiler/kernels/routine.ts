@@ -10,7 +10,6 @@ import {
   bool,
   div,
   type Expr,
-  eq,
   f32,
   i32,
   type Kernel,
@@ -25,18 +24,12 @@ import {
 } from '../../ir/kernel.js';
 import { numberOf } from '../../ir/ops/declare.js';
 import { concrete, product } from '../../ir/types.js';
+import { when } from './contraction-tile.js';
 import { Elements } from './elements.js';
 import { Frame, finishKernel } from './frame.js';
+import { unflatten } from './indices.js';
 import type { Region } from './region.js';
 import { inversion } from './routine-inverse.js';
-
-const when = (cond: Expr, yes: readonly Stmt[], no: readonly Stmt[] = []): Stmt => ({
-  kind: 'if',
-  cond,
-  // biome-ignore lint/suspicious/noThenProperty: the statement's own field
-  then: yes,
-  else: no,
-});
 
 const finite = (e: Expr): Expr => lt(unary('abs', e), f32(Number.POSITIVE_INFINITY));
 
@@ -93,20 +86,10 @@ export function lowerRoutine(region: Region, name: string, blockSize?: number): 
     { kind: 'var', name: 'solved', type: 'bool', value: bool(false) },
     { kind: 'var', name: 'good', type: 'bool', value: bool(true) },
     { kind: 'var', name: 'failed', type: 'f32', value: f32(0) },
-    { kind: 'var', name: 'damping', type: 'f32', value: elements.at(shift, batchIndex(matrix, shape.slice(0, -2))) },
+    { kind: 'var', name: 'damping', type: 'f32', value: elements.at(shift, unflatten(matrix, shape.slice(0, -2))) },
     loop('serial', 'attempt', retries + 1, [when(unary('not', ref('solved')), attempt)]),
     when(ref('solved'), rows(load(work.memory, work.at(row, col))), rows(elements.at(previous, [offset(row, col)]))),
     ...(failed === undefined ? [] : [store(failed, matrix, ref('failed'))]),
   ];
   return finishKernel(frame, name, [loop('grid', 'matrix', batch, body)]);
 }
-
-function batchIndex(flat: Expr, shape: readonly number[]): Expr[] {
-  let stride = product(shape);
-  return shape.map((d, k) => {
-    stride /= d;
-    const quotient = div(flat, i32(stride));
-    return k === 0 ? quotient : { kind: 'binary', op: 'rem', a: quotient, b: i32(d) };
-  });
-}
-void eq;

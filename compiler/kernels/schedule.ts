@@ -38,19 +38,25 @@ export function precedence(func: Func, regions: readonly Region[], aliasOf: Read
     if (place.get(pair.reader)! < place.get(pair.writer)!) before.get(pair.writer)!.add(pair.reader);
     else late.push(pair);
   }
-  for (const { reader, writer } of late) if (!needs(before, reader, writer)) before.get(writer)!.add(reader);
+  // Nothing placed before `floor` has a predecessor that is placed later.
+  let floor = Number.POSITIVE_INFINITY;
+  for (const { reader, writer } of late) {
+    floor = Math.min(floor, place.get(writer)!);
+    if (reaches(before, reader, writer, (r) => place.get(r)! >= floor)) continue;
+    before.get(writer)!.add(reader);
+  }
   return before;
 }
 
-/** Whether `region` comes after `other` by what is known. */
-function needs(before: Precedence, region: Region, other: Region): boolean {
+/** Whether `from` comes after `to` by what is known; only regions that pass `within` can lie on the way. */
+function reaches(before: Precedence, from: Region, to: Region, within: (r: Region) => boolean): boolean {
   const seen = new Set<Region>();
-  const stack = [region];
+  const stack = [from];
   for (let r = stack.pop(); r; r = stack.pop()) {
-    if (r === other) return true;
+    if (r === to) return true;
     if (seen.has(r)) continue;
     seen.add(r);
-    stack.push(...before.get(r)!);
+    for (const b of before.get(r)!) if (within(b)) stack.push(b);
   }
   return false;
 }

@@ -57,7 +57,8 @@ export function assemble(
 
   const copyKernel = (value: Value): Kernel => {
     const { dtype } = value.type;
-    const length = storedCount(value.type);
+    // A 64-bit element is copied as two 32-bit ones.
+    const length = storedCount(value.type) * (dtype === 'i64' ? 2 : 1);
     const key = `copy ${dtype} ${length}`;
     const known = kernels.get(key);
     if (known) return known.kernel;

@@ -127,11 +127,11 @@ export const unclearInputs = (names: readonly string[]): UserError =>
 export const inputOption = (option: string, why: string): UserError =>
   new UserError(122, `--input ${option}: ${why}`, 'write --input NAME or --input NAME:Nx3x64x64 (N is the batch)');
 
-export const openDimension = (input: string, shape: string): UserError =>
+export const openDimension = (input: string, shape: string, example: string): UserError =>
   new UserError(
     123,
     `data input "${input}" has the shape ${shape}: only the first dimension, the batch, may be open`,
-    `give the others: --input ${input}:Nx3x64x64`,
+    `give the others, for example --input ${input}:${example}`,
   );
 
 export const inputName = (name: string): UserError =>

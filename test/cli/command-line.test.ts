@@ -154,7 +154,7 @@ describe('spngdc inspect', () => {
       'nothing to fuse',
     ])
       expect(out).toContain(text);
-    expect(out).toMatch(/planned peak +1\.54 kB/);
+    expect(out).toMatch(/planned peak +1\.5 KiB/);
     expect(out).toMatch(/state: parameter +4 B/);
   });
   it('shows one part, as text or JSON', async () => {

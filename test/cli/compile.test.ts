@@ -53,7 +53,7 @@ describe('spngdc compile', () => {
     const before = readdirSync('.');
     const { code, out } = await spngdc('compile', digits, '--init', 'he-normal', '--emit', 'train');
     expect(code).toBe(0);
-    expect(out).toContain('gradient');
+    expect(out).toContain('damped_inverse');
     expect(readdirSync('.')).toEqual(before);
   });
 

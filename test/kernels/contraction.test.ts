@@ -5,7 +5,7 @@ import type { Func } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { product, tensor } from '../../ir/types.js';
 import { noise } from './execute.js';
-import { near, regionOf, runRegion, truthOf } from './lowered.js';
+import { near, regionOf, runners, runRegion, truthOf } from './lowered.js';
 
 /** Each tile shape; small blocks, so that every edge of a block is met even in small problems; and the algorithm's own. */
 const choices: readonly Partial<TileChoice>[] = [
@@ -24,16 +24,24 @@ const builder = (): Builder => new Builder('f', passLoc('test'));
  */
 const toleranceOf = (terms: number): number => 8 * Math.sqrt(terms) * 2 ** -22 * 4;
 
-function check(what: string, func: Func, terms: number, some: readonly Partial<TileChoice>[] = choices): void {
+function check(
+  what: string,
+  func: Func,
+  terms: number,
+  some: readonly Partial<TileChoice>[] = choices,
+  on: typeof runners = runners,
+): void {
   const inputs = Object.fromEntries(
     func.inputs.map((v, i) => [v.name, noise(product(v.type.shape as number[]), i + 1)]),
   );
   const region = regionOf(func);
   const want = truthOf(func, inputs);
-  for (const choice of some) {
-    const got = runRegion(region, lowerContraction(region, 'k', choice), inputs);
-    want.forEach((w, i) => near(got[i], w, toleranceOf(terms), `${what} ${JSON.stringify(choice)}`));
-  }
+  for (const choice of some)
+    for (const [target, run] of Object.entries(on)) {
+      const got = runRegion(region, lowerContraction(region, 'k', choice), inputs, run);
+      for (const [i, w] of want.entries())
+        near(got[i], w, toleranceOf(terms), `${what} ${JSON.stringify(choice)} ${target}`);
+    }
 }
 
 describe('matmul', () => {
@@ -122,6 +130,11 @@ const convs: readonly Conv[] = [
   { x: [2, 5, 6, 6], outputs: 10, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 5, strides: [2, 2] },
   { x: [3, 7, 1, 1], outputs: 9, kernel: [1, 1] },
   { x: [5, 12, 2, 2], outputs: 20, kernel: [3, 3], pads: [1, 1, 1, 1] },
+  { x: [1, 2, 3, 3], outputs: 3, kernel: [1, 1], pads: [2, 1, 2, 3] },
+  { x: [2, 2, 5, 7], outputs: 3, kernel: [1, 1], pads: [1, 1, 1, 1], strides: [2, 3] },
+  { x: [2, 3, 9, 9], outputs: 2, kernel: [3, 3], pads: [2, 2, 2, 2], strides: [2, 2], dilations: [2, 2] },
+  { x: [1, 2, 13, 11], outputs: 2, kernel: [3, 2], pads: [1, 2, 3, 0], strides: [4, 6], dilations: [2, 4] },
+  { x: [2, 2, 1, 1], outputs: 3, kernel: [3, 3], pads: [1, 1, 1, 1] },
   { x: [1, 1, 15, 15], outputs: 2, kernel: [5, 5], strides: [4, 4], pads: [2, 2, 2, 2] },
 ];
 
@@ -197,6 +210,81 @@ describe('convolution', () => {
     const grad = g.node('conv_weight_grad', [g.neg(gx), masked], { attrs: { ...attrs, kernel: [3, 3] } });
     g.output('dw', g.add(grad, old));
     check('fused weight gradient', g.finish(), 4 * 60);
+  });
+});
+
+/** Sizes at which the algorithms' own choices have many blocks of each kind; too slow for the interpreter. */
+describe('many blocks', () => {
+  const only = { wasm: runners.wasm };
+  it('of a product', () => {
+    for (const [m, n, k] of [
+      [70, 300, 1500],
+      [600, 50, 20],
+      [3, 600, 700],
+      [600, 3, 700],
+    ]) {
+      const b = builder();
+      b.output('z', b.matmul(b.input('x', tensor('f32', [m, k])), b.input('y', tensor('f32', [k, n]))));
+      check(`${m}x${n}x${k}`, b.finish(), k, [{}], only);
+    }
+  });
+  const large: readonly Conv[] = [
+    { x: [3, 130, 14, 14], outputs: 140, kernel: [3, 3], pads: [1, 1, 1, 1] },
+    { x: [2, 300, 7, 7], outputs: 300, kernel: [1, 1] },
+    { x: [1, 20, 40, 90], outputs: 6, kernel: [5, 3], pads: [2, 1, 2, 1], strides: [1, 2] },
+    { x: [40, 16, 8, 8], outputs: 40, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 8 },
+  ];
+  it.each(large)('of a convolution $x', (c) => {
+    const attrs = attrsOf(c);
+    const weight = tensor('f32', [c.outputs, c.x[1] / attrs.groups, ...c.kernel]);
+    const image = tensor('f32', c.x);
+    const f = builder();
+    const y = f.node('conv', [f.input('x', image), f.input('w', weight)], { attrs });
+    f.output('y', y);
+    const terms = product(weight.shape.slice(1) as number[]);
+    check('conv', f.finish(), terms, [{}], only);
+    const [n, , h, w] = y.type.shape as number[];
+    const g = builder();
+    const extent = { height: c.x[2], width: c.x[3] };
+    g.output(
+      'dx',
+      g.node('conv_input_grad', [g.input('dy', y.type), g.input('w', weight)], { attrs: { ...attrs, ...extent } }),
+    );
+    check('conv_input_grad', g.finish(), c.outputs * product(c.kernel), [{}], only);
+    const d = builder();
+    d.output(
+      'dw',
+      d.node('conv_weight_grad', [d.input('x', image), d.input('dy', y.type)], {
+        attrs: { ...attrs, kernel: c.kernel },
+      }),
+    );
+    check('conv_weight_grad', d.finish(), n * h * w, [{}], only);
+  });
+  it('of a second moment', () => {
+    const cases: readonly (readonly [Conv, boolean])[] = [
+      [{ x: [5, 16, 20, 20], outputs: 16, kernel: [3, 3], pads: [1, 1, 1, 1] }, true],
+      [{ x: [2, 33, 12, 12], outputs: 33, kernel: [3, 3], pads: [1, 1, 1, 1] }, false],
+    ];
+    for (const [c, ones] of cases) {
+      const b = builder();
+      const inputs = [
+        b.input('x', tensor('f32', c.x)),
+        b.input('s', tensor('f32', [])),
+        b.input('w', tensor('f32', [c.x[0]])),
+      ];
+      const attrs = { ...attrsOf(c), kernel: c.kernel, ones };
+      b.output('A', b.node('patch_second_moment', inputs, { attrs }));
+      check('patches', b.finish(), 4 * c.x[0] * c.x[2] * c.x[3], [{}], only);
+    }
+    for (const shape of [
+      [700, 150],
+      [9, 140, 17, 11],
+    ]) {
+      const b = builder();
+      const inputs = [b.input('x', tensor('f32', shape)), b.input('s', tensor('f32', []))];
+      b.output('A', b.node('second_moment', inputs, { attrs: { axis: 1, ones: true } }));
+      check('second_moment', b.finish(), (4 * product(shape)) / shape[1], [{}], only);
+    }
   });
 });
 

@@ -8,9 +8,10 @@ import type { Region } from '../../compiler/kernels/region.js';
 import { evaluate } from '../../ir/evaluate.js';
 import type { Func } from '../../ir/graph.js';
 import type { Kernel } from '../../ir/kernel.js';
-import { interpret, type KernelData } from '../../ir/kernel-interpret.js';
+import type { KernelData } from '../../ir/kernel-interpret.js';
 import { storedCount } from '../../ir/types.js';
 import { verifyKernel } from '../../ir/verify-kernel.js';
+import { runInterpreted, runWasm } from '../targets/run-wasm.js';
 import { storage } from './execute.js';
 
 /** The whole function as one region. */
@@ -24,20 +25,27 @@ export function regionOf(func: Func): Region {
   };
 }
 
-export type Runner = (kernel: Kernel, buffers: Readonly<Record<string, KernelData>>) => void;
+export type Runner = (kernel: Kernel, buffers: Record<string, KernelData>) => Readonly<Record<string, KernelData>>;
+
+export const runners: Readonly<Record<string, Runner>> = {
+  interpreter: runInterpreted,
+  wasm: (kernel, buffers) => runWasm(kernel, buffers),
+  // The grid in parts, as threads would run it.
+  'wasm in parts': (kernel, buffers) => runWasm(kernel, buffers, 3),
+};
 
 /** Runs the kernel; results in the order of the region's outputs, prefilled with 77 (a missed element shows). */
 export function runRegion(
   region: Region,
   kernel: Kernel,
   inputs: Readonly<Record<string, ArrayLike<number>>>,
-  run: Runner = interpret,
+  run: Runner,
 ): KernelData[] {
   verifyKernel(kernel);
   const reads = region.inputs.map((v) => storage(v.type.dtype, inputs[v.name]));
   const writes = region.outputs.map((v) => storage(v.type.dtype, storedCount(v.type)).fill(77));
-  run(kernel, Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])));
-  return writes;
+  const after = run(kernel, Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])));
+  return writes.map((_, i) => after[`p${reads.length + i}`]);
 }
 
 /** Exact results for inputs as f32 holds them. */

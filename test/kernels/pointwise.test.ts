@@ -208,6 +208,21 @@ describe('sharing loops', () => {
     expect(regions[0].outputs).toHaveLength(2);
   });
 
+  it('large siblings that read the same tensors share one nest, though neither needs the other', () => {
+    const b = builder();
+    const type = tensor('f32', [200, 300]);
+    const [w, v, g] = ['w', 'v', 'g'].map((n) => b.input(n, type));
+    const ok = b.node('is_finite', [b.input('dot', tensor('f32', []))]);
+    const velocity = b.add(b.mul(v, b.fill(0.9)), g);
+    b.output('v1', b.select(ok, velocity, v));
+    b.output('w1', b.select(ok, b.sub(w, velocity), w));
+    const n = 60000;
+    const inputs = { w: noise(n, 1), v: noise(n, 2), g: noise(n, 3), dot: [1] };
+    const { regions, kernels } = agrees(b.finish(), inputs);
+    expect(regions).toHaveLength(1);
+    expect(kernels[0].body.filter((s) => s.kind === 'for')).toHaveLength(1);
+  });
+
   it('small independent updates leave one kernel with several nests', () => {
     const b = builder();
     const inputs: Record<string, ArrayLike<number>> = { lr: [0.1] };

@@ -5,7 +5,7 @@ import type { Func } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { symmetric, tensor } from '../../ir/types.js';
 import { noise } from './execute.js';
-import { near, regionOf, runRegion, truthOf } from './lowered.js';
+import { near, type Runner, regionOf, runners, runRegion, truthOf } from './lowered.js';
 
 function inverse(n: number, batch: readonly number[] = [], retries = 3): Func {
   const b = new Builder('f', passLoc('test'));
@@ -39,7 +39,13 @@ const trace = (a: Float64Array, n: number): number => {
  * Cholesky's inverse has a relative error of about condition * 2^-24, times a small factor; the condition is at most
  * (trace + shift) / shift. The tolerance takes that bound, relative to the largest element (at most 1 / shift).
  */
-function check(n: number, shift: number, rank: number, blocks: readonly (number | undefined)[] = [undefined]): void {
+function check(
+  run: Runner,
+  n: number,
+  shift: number,
+  rank: number,
+  blocks: readonly (number | undefined)[] = [undefined],
+): void {
   const f = inverse(n);
   const x = moment(n, rank, n);
   const damping = shift * (trace(x, n) / n);
@@ -49,22 +55,22 @@ function check(n: number, shift: number, rank: number, blocks: readonly (number 
   const condition = (trace(x, n) + damping) / damping;
   for (const block of blocks) {
     const region = regionOf(f);
-    const [got, failures] = runRegion(region, lowerRoutine(region, 'k', block), inputs);
+    const [got, failures] = runRegion(region, lowerRoutine(region, 'k', block), inputs, run);
     expect(failures[0]).toBe(0);
     near(got, want, condition * 2 ** -22 * largest, `n=${n} block=${block}`);
   }
 }
 
-describe('damped_inverse', () => {
+describe.each(Object.entries(runners))('damped_inverse on %s', (_, run) => {
   it('inverts every size from 1 to 70', () => {
-    for (let n = 1; n <= 70; n++) check(n, 0.1, 2 * n, n % 7 === 0 ? [8, 16, 32, 64] : [undefined]);
+    for (let n = 1; n <= 70; n++) check(run, n, 0.1, 2 * n, n % 7 === 0 ? [8, 16, 32, 64] : [undefined]);
   });
   it('inverts larger sizes', () => {
-    check(129, 0.05, 200);
-    check(300, 0.05, 100);
+    check(run, 129, 0.05, 200);
+    check(run, 300, 0.05, 100);
   });
   it('keeps the accuracy of Cholesky for factors of low rank with little damping', () => {
-    for (const shift of [1e-2, 1e-3, 1e-4]) check(64, shift, 30, [16, 32, 64]);
+    for (const shift of [1e-2, 1e-3, 1e-4]) check(run, 64, shift, 30, [16, 32, 64]);
   });
   it('inverts a batch, each with its shift', () => {
     const n = 9;
@@ -73,7 +79,7 @@ describe('damped_inverse', () => {
     for (let b = 0; b < 6; b++) x.set(moment(n, 12, b + 1), b * packed(n));
     const inputs = { x, shift: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], previous: new Float64Array(6 * packed(n)) };
     const region = regionOf(f);
-    const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs);
+    const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs, run);
     near(got, truthOf(f, inputs)[0], 1e-4, 'batch');
     expect([...failures]).toEqual([0, 0, 0, 0, 0, 0]);
   });
@@ -87,7 +93,7 @@ describe('damped_inverse', () => {
       const [want, failed] = truthOf(f, inputs);
       expect(failed[0]).toBe(2);
       const region = regionOf(f);
-      const [got, failures] = runRegion(region, lowerRoutine(region, 'k', 16), inputs);
+      const [got, failures] = runRegion(region, lowerRoutine(region, 'k', 16), inputs, run);
       expect(failures[0]).toBe(2);
       near(got, want, 1e-5, `n=${n}`);
     }
@@ -108,7 +114,7 @@ describe('damped_inverse', () => {
       const f = inverse(n);
       const inputs = { x, shift: [shift], previous };
       const region = regionOf(f);
-      const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs);
+      const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs, run);
       expect(failures[0], what).toBe(4);
       near(got, previous, 1e-6, what);
     }

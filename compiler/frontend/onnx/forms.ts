@@ -20,8 +20,11 @@ export interface SliceForm {
   readonly steps: number[];
 }
 
-/** Slice's parameters, normalised to one start, end and step for each axis. Opset 10 made them inputs. */
-export function sliceForm(n: NodeImport, shape: Shape): SliceForm {
+/**
+ * Slice's parameters, normalised to one start, end and step for each axis. Opset 10 made them inputs.
+ * @param backwards whether negative steps are allowed (their ends are >= -1)
+ */
+export function sliceForm(n: NodeImport, shape: Shape, backwards = false): SliceForm {
   const asInputs = n.opset >= 10;
   const list = (name: string, i: number): readonly Dim[] | undefined =>
     asInputs ? (n.has(i) ? n.known(i, name).data : undefined) : n.ints(name);
@@ -46,8 +49,9 @@ export function sliceForm(n: NodeImport, shape: Shape): SliceForm {
       return;
     }
     if (typeof start !== 'number' || typeof end !== 'number') return n.unsupported('a slice that depends on the batch size');
-    if (step < 1 || !Number.isInteger(step)) n.unsupported(`a step of ${step}`);
-    const clamp = (v: number): number => Math.min(Math.max(v < 0 ? v + size : v, 0), size);
+    if (step === 0 || (step < 0 && !backwards) || !Number.isSafeInteger(step)) n.unsupported(`a step of ${step}`);
+    const [least, most] = step > 0 ? [0, size] : [-1, size - 1];
+    const clamp = (v: number): number => Math.min(Math.max(v < 0 ? v + size : v, least), most);
     form.starts[a] = clamp(start);
     form.ends[a] = clamp(end);
     form.steps[a] = step;

@@ -156,17 +156,8 @@ const gather: Fold = (n) => {
 
 const slice: Fold = (n) => {
   const k = n.known(0, 'the data');
-  // Negative steps (a reversed list) are only met here.
-  if (n.opset >= 10 && n.has(4) && k.shape.length === 1 && n.knownScalar(4, 'steps') === -1) {
-    const [start, end] = [n.knownScalar(1, 'starts'), n.knownScalar(2, 'ends')];
-    n.ignore(3);
-    const from = Math.min(start < 0 ? start + k.data.length : start, k.data.length - 1);
-    const until = Math.max(end < 0 ? end + k.data.length : end, -1);
-    const data: Dim[] = [];
-    for (let i = from; i > until; i--) data.push(k.data[i]);
-    return known(k.dtype, [data.length], data);
-  }
-  const f = sliceForm(n, k.shape);
+  // Exporters reverse lists of paddings; only here are negative steps met.
+  const f = sliceForm(n, k.shape, true);
   const shape = f.starts.map((s, i) => Math.max(0, Math.ceil((f.ends[i] - s) / f.steps[i])));
   return moved(k, shape, (index) => index.map((v, i) => f.starts[i] + v * f.steps[i]));
 };
@@ -243,7 +234,7 @@ const reduce =
     n.ignoreAttributes('noop_with_empty_axes');
     const keep = n.flag('keepdims', true);
     if (k.shape.length > 1 || k.data.length === 0) return undefined;
-    const all = k.data.reduce<Dim | undefined>((a, d) => (a === undefined ? a : f(a, d, isInteger(k))));
+    const all = k.data.slice(1).reduce<Dim | undefined>((a, d) => (a === undefined ? a : f(a, d, isInteger(k))), k.data[0]);
     return all === undefined ? undefined : known(k.dtype, keep ? k.shape.map(() => 1) : [], [all]);
   };
 

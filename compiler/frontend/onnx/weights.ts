@@ -45,6 +45,8 @@ export function classify(model: OnnxModel, sorted: readonly OnnxNode[], options:
   assignSlots(sorted, tensors);
   const { data, fixedBatch } = dataInputs(model, tensors, named);
   for (const d of data) tensors.delete(d.name);
+  // A filled tensor that is no weight is what it says: a fill.
+  for (const t of [...tensors.values()]) if (t.source === 'ConstantOfShape' && !t.slot) tensors.delete(t.name);
   return { tensors, inputs: data, fixedBatch };
 }
 
@@ -257,9 +259,10 @@ function inputShape(v: OnnxValue, given: Shape | undefined): Shape {
       throw inputOption(v.name, `the shape has ${given.length} dimensions, the model's input is ${text}`);
     return given;
   }
-  if (!v.dims) throw openDimension(v.name, text);
+  if (!v.dims) throw openDimension(v.name, text, 'Nx3x64x64');
   if (v.dims.length === 0) throw inputOption(v.name, 'it is a scalar, not a batch of examples');
   const [, ...rest] = v.dims;
-  if (rest.some((d) => typeof d !== 'number')) throw openDimension(v.name, text);
+  if (rest.some((d) => typeof d !== 'number')) 
+    throw openDimension(v.name, text, ['N', ...rest.map((d) => (typeof d === 'number' ? d : 64))].join('x'));
   return [N, ...(rest as number[])];
 }

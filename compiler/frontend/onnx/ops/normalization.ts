@@ -25,7 +25,7 @@ function unbiased(n: NodeImport, variance: Value, x: Value): Value {
 function batchNormalization(n: NodeImport): readonly Value[] {
   const [x, gamma, beta, mean, variance] = [0, 1, 2, 3, 4].map((i) => n.float(i));
   const channels = x.type.shape[1];
-  if (x.type.shape.length < 2 || typeof x.type.shape[0] === 'number' || typeof channels !== 'number')
+  if (x.type.shape.length < 2 || typeof channels !== 'number')
     n.misfit(`data of shape ${printShape(x.type.shape)}, not [N,C,...]`);
   for (const v of [gamma, beta, mean, variance])
     if (v.type.shape.length !== 1 || v.type.shape[0] !== channels)

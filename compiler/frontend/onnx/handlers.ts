@@ -1,0 +1,25 @@
+/**
+ * The op table of the importer: one row for each ONNX op, from one file for each family.
+ */
+import type { Handler } from './node-import.js';
+import { convolution } from './ops/convolution.js';
+import { dense } from './ops/dense.js';
+import { elementwise } from './ops/elementwise.js';
+import { heads } from './ops/heads.js';
+import { normalization } from './ops/normalization.js';
+import { pooling } from './ops/pooling.js';
+import { reductions } from './ops/reductions.js';
+import { views } from './ops/views.js';
+
+export const handlers: ReadonlyMap<string, Handler> = new Map(
+  Object.entries({
+    ...elementwise,
+    ...convolution,
+    ...dense,
+    ...pooling,
+    ...normalization,
+    ...views,
+    ...reductions,
+    ...heads,
+  }),
+);

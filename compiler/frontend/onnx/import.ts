@@ -1,0 +1,78 @@
+/**
+ * ONNX -> a module of level `model`: the graph is decoded, sorted and classified once, then walked twice with the same handlers:
+ * as `train` (batch statistics, dropout, updates of running statistics) and as `predict`. Every value keeps its ONNX node as location.
+ */
+import type { Func, Module, TensorData } from '../../../ir/graph.js';
+import { decode, type OnnxModel } from './decode.js';
+import { FunctionImport } from './function-import.js';
+import type { Mode } from './node-import.js';
+import { initialValues, overrideValues, type PlannedTensor, planState } from './state-plan.js';
+import { exportTemplate } from './template.js';
+import { liveNodes, sortNodes } from './topology.js';
+import { type Classification, classify } from './weights.js';
+
+export interface ImportOptions {
+  readonly fileName: string;
+  /** `NAME` or `NAME:Nx3x64x64`: graph inputs that are data, with shapes that override the model's. */
+  readonly inputs?: readonly string[];
+  /** Values that replace the model's, by ONNX name. */
+  readonly weights?: ReadonlyMap<string, TensorData>;
+  readonly init?: 'he-normal';
+  readonly seed: number;
+  /** Name patterns (`*` matches anything) of parameters that stay as they are, and of tensors that are trained whatever the rules say. */
+  readonly freeze?: readonly string[];
+  readonly train?: readonly string[];
+  /** Default true. */
+  readonly dropout?: boolean;
+  /** Which variance runs: ONNX's (default), or PyTorch's with n - 1. */
+  readonly bnVariance?: 'population' | 'unbiased';
+}
+
+export interface ImportedModel {
+  readonly module: Module;
+  /** The model in inference form without its weights, as ONNX: what a trained model is written into. */
+  readonly template: Uint8Array;
+  readonly notices: readonly string[];
+}
+
+/** @throws UserError E101-E137 */
+export function importOnnx(bytes: Uint8Array, options: ImportOptions): ImportedModel {
+  const model = decode(bytes, options.fileName);
+  const nodes = liveNodes(sortNodes(model), model.outputs);
+  const found = classify(model, nodes, options.inputs ?? []);
+  const notices = noticesOf(model, found);
+  const tensors = new Map(found.tensors);
+  if (options.weights) overrideValues(tensors, options.weights, notices);
+  const plan = planState(tensors, nodes, options);
+  const constants = new Map<string, PlannedTensor>();
+  const build = (mode: Mode): Func => new FunctionImport(mode, model, nodes, found, plan, constants, options).func();
+  const functions = [build('train'), build('predict')];
+
+  const read = new Set(functions.flatMap((f) => [...f.reads.map((r) => r.name), ...f.updates.map((u) => u.state)]));
+  const used = [...plan.values(), ...constants.values()].filter((p) => read.has(p.entry.name));
+  const module: Module = {
+    name: moduleName(options.fileName),
+    level: 'model',
+    state: used.map((p) => p.entry),
+    functions,
+    weights: initialValues(used, functions, options),
+    parameters: used.flatMap((p) => (p.report ? [p.report] : [])),
+  };
+  return { module, template: exportTemplate(model, nodes, found, used, options.weights), notices };
+}
+
+function moduleName(file: string): string {
+  const stem = file.replace(/^.*[/\\]/, '').replace(/\.onnx$/i, '');
+  return stem === '' ? 'model' : stem;
+}
+
+function noticesOf(model: OnnxModel, found: Classification): string[] {
+  const notices: string[] = [];
+  const wide = new Set([...model.initializers.values(), ...model.inputs].map((t) => t.stored));
+  for (const type of ['float16', 'bfloat16', 'double'])
+    if (wide.has(type)) notices.push(`the model has tensors of type ${type}: they are trained and exported as float`);
+  if (found.fixedBatch !== undefined)
+    notices.push(`the model was exported with a batch of ${found.fixedBatch}: it is read as a batch of any size`);
+  return notices;
+}
+
