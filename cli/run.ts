@@ -68,8 +68,8 @@ export function addRun(program: Command, terminal: Terminal): void {
     .option('--label-column <column>', 'the label of a csv: last, first, a name, or a number from 1 (default: last)')
     .option(
       '--normalize <how>',
-      'none; unit: bytes / 255; standard: mean 0, variance 1 over the training set; or MEAN,STD (of bytes / 255)',
-      'auto',
+      'none; unit: bytes / 255, others as they are; standard: mean 0, variance 1 over the training set; or MEAN,STD (of bytes / 255)',
+      'unit',
     )
     .addOption(new Option('--epochs <n>', 'passes over the data').argParser(positive))
     .addOption(new Option('--steps <n>', 'steps, instead of epochs').argParser(count))

@@ -28,8 +28,9 @@ export function setup({ build = true } = {}) {
   const stamp = join(root, 'node_modules', '.spngdc-lock');
   const installed = existsSync(stamp) && readFileSync(stamp, 'utf8') === lock;
   if (!installed) {
-    console.error('Installing dependencies (npm ci) ...');
-    must('npm', ['ci', '--ignore-scripts', '--no-fund', '--no-audit', '--loglevel=error']);
+    console.error('Installing dependencies (npm install) ...');
+    // Not `npm ci`: it refuses a lock file that lacks optional packages of other platforms. The locked versions are taken all the same.
+    must('npm', ['install', '--no-save', '--ignore-scripts', '--no-fund', '--no-audit', '--loglevel=error']);
     writeFileSync(stamp, lock);
   }
   if (build) must(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json']);

@@ -21,12 +21,12 @@ const same = (mean: number, std: number): Normalization => ({
 /**
  * `none`: as stored. `unit`: bytes / 255 (other data as stored). `standard`: mean 0, variance 1 over the training set, per
  * channel where the model's input is [C,H,W], per column where it is [features]. `MEAN,STD`: of bytes, after / 255.
- * `auto`: `unit`. `shape` is the model's input for one example. UserError E318.
+ * `shape` is the model's input for one example. UserError E318.
  */
 export function chooseNormalization(text: string, train: Examples, shape: readonly number[]): Normalization {
   const scale = train.features instanceof Uint8Array ? 255 : 1;
   if (text === 'none') return same(0, 1);
-  if (text === 'auto' || text === 'unit') return same(0, scale);
+  if (text === 'unit') return same(0, scale);
   if (text === 'standard') return standard(train, shape);
   const numbers = text.split(',').map(Number);
   if (numbers.length !== 2 || !numbers.every(Number.isFinite) || !(numbers[1] > 0)) throw badNormalization(text);

@@ -61,13 +61,14 @@ export async function onnxruntime(
   return Object.fromEntries(Object.entries(results).map(([name, t]) => [name, t.data as Float32Array]));
 }
 
-/** Largest difference, relative to the largest element of `want`. */
+/** Largest difference, relative to the largest element of `want`; infinite where what is not finite differs. */
 export function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
   if (got.length !== want.length) return Number.POSITIVE_INFINITY;
   let [difference, largest] = [0, 0];
   for (let i = 0; i < want.length; i++) {
-    const d = Math.abs(got[i] - want[i]);
-    if (!(d <= difference)) difference = d;
+    if (Object.is(got[i], want[i])) continue;
+    if (!Number.isFinite(want[i]) || !Number.isFinite(got[i])) return Number.POSITIVE_INFINITY;
+    difference = Math.max(difference, Math.abs(got[i] - want[i]));
     largest = Math.max(largest, Math.abs(want[i]));
   }
   return difference / (largest || 1);

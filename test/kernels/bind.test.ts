@@ -67,7 +67,7 @@ describe('bindShared', () => {
     ]);
   });
 
-  it('keeps loads inside a block that might not run', () => {
+  it('keeps loads inside a block that might not run, and moves arithmetic out of it', () => {
     const last = load('a', add(ref('i'), i32(60)));
     const body: Stmt[] = [
       loop('serial', 'i', 8, [
@@ -75,7 +75,13 @@ describe('bindShared', () => {
         { kind: 'if', cond: lt(ref('i'), i32(4)), then: [store('out', ref('i'), mul(last, last))], else: [] },
       ]),
     ];
-    expect(bound(body)).toEqual(['for i in 0..8 serial {', 'if i < 4 {', 'let t0: f32 = a[i + 60]', 'out[i] = t0*t0']);
+    expect(bound(body)).toEqual([
+      'for i in 0..8 serial {',
+      'let t0: i32 = i + 60',
+      'if i < 4 {',
+      'let t1: f32 = a[t0]',
+      'out[i] = t1*t1',
+    ]);
   });
 
   it('hoists loads from a loop that ends at a min, not from one with any other end', () => {

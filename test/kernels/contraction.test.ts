@@ -4,7 +4,7 @@ import { Builder } from '../../ir/builder.js';
 import type { Func } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { product, tensor } from '../../ir/types.js';
-import { noise } from './execute.js';
+import { agrees, noise } from './execute.js';
 import { near, regionOf, runners, runRegion, truthOf } from './lowered.js';
 
 /** Each tile shape; small blocks, so that every edge of a block is met even in small problems; and the algorithm's own. */
@@ -18,11 +18,11 @@ const choices: readonly Partial<TileChoice>[] = [
 const builder = (): Builder => new Builder('f', passLoc('test'));
 
 /**
- * Inputs are in (-2, 2). A sum of K products, each of magnitude up to 4, rounded after each step, is off by at most about
- * K * 2^-24 * 4 * sqrt(K) even if all errors agree; in practice by sqrt(K) times the largest partial sum's rounding.
- * 8 * sqrt(K) * 2^-22 * 4 covers it with a margin that still catches a single wrong term.
+ * Inputs are in (-2, 2), so K products of magnitude up to 4 sum to at most 4 K, whatever their signs. Each of the additions
+ * rounds to 2^-24 of the sum so far; L of them in a row (a part of a long sum is at most 1024 terms long) err by about
+ * sqrt(L) of that. So 2^-24 sqrt(L) 4 K is several times what is to be expected, and far below one wrong term.
  */
-const toleranceOf = (terms: number): number => 8 * Math.sqrt(terms) * 2 ** -22 * 4;
+const toleranceOf = (terms: number): number => 2 ** -24 * Math.sqrt(Math.min(terms, 1024)) * 4 * terms;
 
 function check(
   what: string,
@@ -318,4 +318,30 @@ describe('second moment', () => {
     b.output('A', b.mul(A, b.fill(0.25)));
     check('epilogue', b.finish(), 40);
   });
+});
+
+it('lowers the regions that fusion makes of a small convolutional layer and its statistics', () => {
+  const b = builder();
+  const x = b.input('x', tensor('f32', [4, 3, 8, 8]));
+  const w = b.input('w', tensor('f32', [6, 3, 3, 3]));
+  const bias = b.input('bias', tensor('f32', [6, 1, 1]));
+  const dense = b.input('dense', tensor('f32', [5, 96]));
+  const seed = b.input('seed', tensor('f32', [4, 5]));
+  const valid = b.input('valid', tensor('f32', [4]));
+  const attrs = { strides: [2, 2], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 };
+  const z = b.add(b.node('conv', [x, w], { attrs }), bias);
+  const a = b.node('relu', [z]);
+  const flat = b.reshape(a, [4, 96]);
+  b.output('y', b.mul(b.matmul(flat, dense, false, true), b.reshape(valid, [4, 1])));
+  const back = b.reshape(b.matmul(seed, dense), [4, 6, 4, 4]);
+  const dz = b.select(b.node('less', [b.fill(0, [4, 6, 4, 4]), z]), back, b.fill(0, [4, 6, 4, 4]));
+  b.output('dw', b.node('conv_weight_grad', [x, dz], { attrs: { ...attrs, kernel: [3, 3] } }));
+  b.output('dx', b.node('conv_input_grad', [dz, w], { attrs: { ...attrs, height: 8, width: 8 } }));
+  const scale = b.node('reciprocal', [b.sumAll(valid)]);
+  b.output('A', b.node('patch_second_moment', [x, scale, valid], { attrs: { ...attrs, kernel: [3, 3], ones: true } }));
+  b.output('G', b.node('second_moment', [dz, scale, valid], { attrs: { axis: 1, ones: false } }));
+  b.output('flat', b.node('second_moment', [flat, scale], { attrs: { axis: 1, ones: true } }));
+  const sizes = { x: 768, w: 162, bias: 6, dense: 480, seed: 20 };
+  const inputs = Object.fromEntries(Object.entries(sizes).map(([name, n], i) => [name, noise(n, i + 1)]));
+  agrees(b.finish(), { ...inputs, valid: Float64Array.of(1, 1, 0, 1) });
 });

@@ -230,7 +230,7 @@ const none = { mean: Float64Array.of(0), std: Float64Array.of(1), inner: 1 };
 describe('a data set', () => {
   it('is reshaped and scaled: bytes / 255 unless told otherwise', () => {
     const manifest = manifestFor([2, 2, 2], classes(3));
-    const set = bindDataset(bytes, manifest, chooseNormalization('auto', bytes, [2, 2, 2]));
+    const set = bindDataset(bytes, manifest, chooseNormalization('unit', bytes, [2, 2, 2]));
     const out = new Float32Array(8);
     set.gather([0], out);
     expect(set.shape).toEqual([2, 2, 2]);

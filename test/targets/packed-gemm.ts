@@ -24,10 +24,9 @@ import {
 } from '../../ir/kernel.js';
 import { kernelOf, param } from './run-wasm.js';
 
-/** `C[m,n] = A[m,k] B[k,n]`, row-major; any sizes. */
-export function packedGemm(m: number, n: number, k: number, rows = 4, cols = 8): Kernel {
-  const KC = 256;
-  const MC = Math.floor(128 / rows) * rows;
+/** `C[m,n] = A[m,k] B[k,n]`, row-major; any sizes; blocks of `KC` of the depth and at most `most` rows. */
+export function packedGemm(m: number, n: number, k: number, rows = 4, cols = 8, KC = 256, most = 128): Kernel {
+  const MC = Math.floor(most / rows) * rows;
   const panelsB = Math.ceil(n / cols);
   const at = (r: Expr, c: Expr, width: number): Expr => add(mul(r, i32(width)), c);
   const padded = (memory: string, r: Expr, c: Expr, height: number, width: number): Expr => ({

@@ -155,12 +155,22 @@ export class ExpressionPrinter {
         return `select(${otherwise}, ${this.element(e.memory, index)}, ${cond})`;
       }
       case 'unary':
-        return this.unary(e.op, this.text(e.a), this.typeOf(e.a));
-      case 'binary':
-        return this.binary(e.op, this.text(e.a), this.text(e.b), this.typeOf(e.a));
+        return this.unary(e.op, this.operand(e.a, e.a.kind === 'const'), this.typeOf(e.a));
+      case 'binary': {
+        const a = this.operand(e.a, e.a.kind === 'const' && e.b.kind === 'const');
+        return this.binary(e.op, a, this.text(e.b), this.typeOf(e.a));
+      }
       case 'select':
         return `select(${this.text(e.b)}, ${this.text(e.a)}, ${this.text(e.cond)})`;
     }
+  }
+
+  /** WGSL computes with constants itself, and refuses what overflows or is no number; a `let` is not a constant. */
+  private operand(e: Expr, named: boolean): string {
+    if (!named) return this.text(e);
+    const name = this.fresh('constant');
+    this.line(`let ${name}: ${this.typeOf(e)} = ${this.text(e)};`);
+    return name;
   }
 
   private unary(op: UnaryOp, a: string, type: Scalar): string {

@@ -28,6 +28,18 @@ interface Region {
   readonly together: boolean;
 }
 
+const matrixHeader = [
+  'enable chromium_experimental_subgroup_matrix;',
+  // That a place is the same for a whole subgroup follows from the lane number, which the analysis does not look into.
+  'diagnostic(off, chromium.subgroup_matrix_uniformity);',
+];
+
+/** `lo + of * step`, short where that is short. */
+const progression = (lo: string, of: string, step: number): string => {
+  const steps = step === 1 ? of : `${of} * ${step}`;
+  return lo === '0' ? steps : `${lo} + ${steps}`;
+};
+
 const storageType = { f32: 'f32', f16: 'f16', i32: 'i32', u8: 'u32', bool: 'u32' } as const;
 const ownType = { f32: 'f32', f16: 'f16', i32: 'i32', u8: 'i32', bool: 'bool' } as const;
 
@@ -75,7 +87,7 @@ class ShaderPrinter {
     });
     return [
       ...(this.f16 ? ['enable f16;'] : []),
-      ...(this.matrices ? ['enable chromium_experimental_subgroup_matrix;'] : []),
+      ...(this.matrices ? matrixHeader : []),
       `// ${kernel.name}: ${workgroupsOf(kernel).join(' x ')} workgroups of ${grid.threads}`,
       ...params,
       ...this.shared,
@@ -92,10 +104,10 @@ class ShaderPrinter {
   private start(): void {
     const { iterations, perWorkgroup, threads, loops } = this.grid;
     if (loops.length === 0) return;
-    const group = `(workgroup.x + workgroup.y * ${MOST_GROUPS}u)`;
+    const folded = workgroupsOf(this.kernel)[1] > 1;
+    const group = folded ? `(workgroup.x + workgroup.y * ${MOST_GROUPS}u)` : 'workgroup.x';
     this.line(`let iteration: i32 = i32(${perWorkgroup ? group : `${group} * ${threads}u + lane`});`);
-    const whole = perWorkgroup && workgroupsOf(this.kernel)[1] === 1;
-    if (!whole) this.line(`if (iteration >= ${iterations}) { return; }`);
+    if (folded || !perWorkgroup) this.line(`if (iteration >= ${iterations}) { return; }`);
   }
 
   private line(text: string): void {
@@ -231,9 +243,9 @@ class ShaderPrinter {
     this.varying.delete(s.var);
     if (at >= 0) {
       const inner = grid.loops.slice(at + 1).reduce((n, l) => n * l.trips, 1);
-      const quotient = inner === 1 ? 'iteration' : `iteration / ${inner}`;
-      const place = at === 0 ? quotient : `(${quotient}) % ${grid.loops[at].trips}`;
-      this.line(`let ${identifier(s.var)}: i32 = ${x.text(s.lo)} + (${place}) * ${s.step};`);
+      const quotient = inner === 1 ? 'iteration' : `(iteration / ${inner})`;
+      const place = at === 0 ? quotient : `(${quotient} % ${grid.loops[at].trips})`;
+      this.line(`let ${identifier(s.var)}: i32 = ${progression(x.text(s.lo), place, s.step)};`);
       this.block(s.body);
       return;
     }
@@ -263,10 +275,11 @@ class ShaderPrinter {
     }
     // What the end of an iteration leaves pending meets the beginning of the next.
     const before = this.pending.copy();
-    const [printed, sharedCount] = [this.lines.length, this.shared.length];
+    const [printed, shared, lanes] = [this.lines.length, this.shared.length, this.lanes];
     this.serialLoop(s);
     this.lines.length = printed;
-    this.shared.length = sharedCount;
+    this.shared.length = shared;
+    this.lanes = lanes;
     this.pending.merge(before);
     this.serialLoop(s);
     this.pending.merge(before);
@@ -278,7 +291,7 @@ class ShaderPrinter {
     this.varying.add(s.var);
     if (tripsOf(s) === threads) {
       this.braces('', () => {
-        this.line(`let ${identifier(s.var)}: i32 = ${this.expressions.text(s.lo)} + i32(lane) * ${s.step};`);
+        this.line(`let ${identifier(s.var)}: i32 = ${progression(this.expressions.text(s.lo), 'i32(lane)', s.step)};`);
         this.within({ by, together: true }, () => this.block(s.body));
       });
       return;
@@ -293,7 +306,7 @@ class ShaderPrinter {
     const { expressions: x } = this;
     const [lo, hi] = [x.text(s.lo), x.text(s.hi)];
     const stride = s.step * this.grid.threads;
-    const head = `for (var ${v}: i32 = ${lo} + i32(lane) * ${s.step}; ${v} < ${hi}; ${v} += ${stride}) `;
+    const head = `for (var ${v}: i32 = ${progression(lo, 'i32(lane)', s.step)}; ${v} < ${hi}; ${v} += ${stride}) `;
     this.braces(head, () => this.within(region, () => this.block(s.body)));
   }
 

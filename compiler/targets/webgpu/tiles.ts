@@ -162,7 +162,8 @@ export class TilePrinter {
   }
 
   private loadMatrix(type: string, memory: string, at: string, columns: boolean, stride: string): string {
-    return `subgroupMatrixLoad<${type}>(&${identifier(memory)}, u32(${at}), ${columns}, ${stride})`;
+    const order = columns ? 'column_major' : 'row_major';
+    return `subgroupMatrixLoad<${type}, ${order}>(&${identifier(memory)}, u32(${at}), ${stride})`;
   }
 
   private multiplyMatrices(s: Mma): void {
@@ -211,7 +212,7 @@ export class TilePrinter {
       const part = this.part(s.tile, i, j);
       const type = `subgroup_matrix_result<${t.accumulator}, ${MATRIX}, ${MATRIX}>`;
       if (s.kind === 'tileLoad') this.line(`${part} = ${this.loadMatrix(type, s.memory, at, false, `u32(${row})`)};`);
-      else this.line(`subgroupMatrixStore(&${identifier(s.memory)}, u32(${at}), ${part}, false, u32(${row}));`);
+      else this.line(`subgroupMatrixStore<row_major>(&${identifier(s.memory)}, u32(${at}), ${part}, u32(${row}));`);
     }
   }
 }

@@ -1,0 +1,78 @@
+/**
+ * Small ONNX files written by hand for the importer's tests.
+ */
+import onnxProto from 'onnx-proto';
+
+const { onnx } = onnxProto;
+type Attributes = Readonly<Record<string, number | string | readonly number[] | object>>;
+
+const FLOAT = 1;
+const INT64 = 7;
+
+export type Dims = readonly (number | string)[];
+
+export const valueInfo = (name: string, dims: Dims, elemType = FLOAT) => ({
+  name,
+  type: {
+    tensorType: {
+      elemType,
+      shape: { dim: dims.map((d) => (typeof d === 'string' ? { dimParam: d } : { dimValue: d })) },
+    },
+  },
+});
+
+export const floats = (name: string, dims: readonly number[], data: readonly number[]) => ({
+  name,
+  dims,
+  dataType: FLOAT,
+  floatData: [...data],
+});
+
+export const ints = (name: string, dims: readonly number[], data: readonly number[]) => ({
+  name,
+  dims,
+  dataType: INT64,
+  int64Data: [...data],
+});
+
+/** Whole numbers are ints, others floats; `float(1)` makes a whole number a float. */
+export const float = (f: number) => ({ type: 1, f });
+
+export function node(op: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}) {
+  return {
+    opType: op,
+    name: `${op}_${outputs[0]}`,
+    input: [...inputs],
+    output: [...outputs],
+    attribute: Object.entries(attributes).map(([name, v]) => {
+      if (typeof v === 'number') return Number.isInteger(v) ? { name, type: 2, i: v } : { name, type: 1, f: v };
+      if (typeof v === 'string') return { name, type: 3, s: new TextEncoder().encode(v) };
+      if (Array.isArray(v)) return { name, type: 7, ints: v };
+      return 'dataType' in v ? { name, type: 4, t: v } : { name, ...v };
+    }),
+  };
+}
+
+export interface Graph {
+  readonly nodes: readonly object[];
+  readonly inputs?: readonly object[];
+  readonly initializers?: readonly object[];
+  readonly outputs?: readonly string[];
+  readonly opset?: number;
+}
+
+/** One input x[N,4] and one output y unless told otherwise. */
+export function onnxFile(g: Graph): Uint8Array {
+  const message = {
+    irVersion: 8,
+    opsetImport: [{ domain: '', version: g.opset ?? 13 }],
+    graph: {
+      name: 'test',
+      node: g.nodes,
+      input: g.inputs ?? [valueInfo('x', ['N', 4])],
+      output: (g.outputs ?? ['y']).map((name) => ({ name, type: { tensorType: { elemType: FLOAT } } })),
+      initializer: g.initializers ?? [],
+    },
+  };
+  return onnx.ModelProto.encode(onnx.ModelProto.fromObject(message)).finish();
+}
