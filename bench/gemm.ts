@@ -26,5 +26,7 @@ for (const [rows, cols] of [
   }
   times.sort((a, b) => a - b);
   const speed = (milliseconds: number): string => ((2 * size ** 3) / milliseconds / 1e6).toFixed(1);
-  console.log(`${rows}x${cols} tile, ${size}^3: median ${speed(times[10])}, best ${speed(times[0])} GFLOP/s; ${bytes.length} bytes`);
+  console.log(
+    `${rows}x${cols} tile, ${size}^3: median ${speed(times[10])}, best ${speed(times[0])} GFLOP/s; ${bytes.length} bytes`,
+  );
 }

@@ -111,8 +111,11 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
     weightRescaling: defaults.weight_rescaling,
     klClip: defaults.kl_clip !== 0,
   });
-  const train = checked(addInit(removeDeadCode(mergeCommonSubexpressions(updated.module))));
-  const primitive = checked(removeDeadCode(mergeCommonSubexpressions(expandComposites(train))));
+  const whole = removeDeadCode(mergeCommonSubexpressions(updated.module));
+  const expanded = removeDeadCode(mergeCommonSubexpressions(expandComposites(whole)));
+  // Last, so that equal fills stay apart: each is written straight into its own state.
+  const train = checked(addInit(whole));
+  const primitive = checked(addInit(expanded));
   const { program, kernels, wasm } = lowerToWasm(primitive);
   const { peak, liveBound } = program.plan;
   if (peak > WASM_LIMIT) throw planTooLarge(peak, liveBound, WASM_LIMIT, batch.train);

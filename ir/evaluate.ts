@@ -19,6 +19,8 @@ export interface Evaluation {
 }
 
 /**
+ * With `round`, every result is rounded to f32, as if each op ran exactly and stored its result in float32: what a tolerance
+ * for a deep net can be derived from.
  * @param inputs by input name, storedCount elements each
  * @param state by state name; must hold all that the function reads
  * @param due guards that are on; default all
@@ -28,6 +30,7 @@ export function evaluate(
   inputs: Tensors,
   state: Tensors = {},
   due: (guard: string) => boolean = () => true,
+  round = false,
 ): Evaluation {
   const known = new Map<Value, Tensor64>();
   const values = new Map<string, Float64Array>();
@@ -67,7 +70,7 @@ export function evaluate(
       node.results.map((r) => r.type),
     );
     node.results.forEach((r, i) => {
-      define(r, results[i]);
+      define(r, round && r.type.dtype === 'f32' ? results[i].map(Math.fround) : results[i]);
     });
   }
   const read = (v: Value): Float64Array => {

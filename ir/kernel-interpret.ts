@@ -224,7 +224,8 @@ const support = {
     const r = Math.round(x);
     return Math.abs(x % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r;
   },
-  saturate: (x: number): number => (Number.isNaN(x) ? 0 : Math.trunc(Math.min(Math.max(x, -(2 ** 31)), 2 ** 31 - 1)) | 0),
+  saturate: (x: number): number =>
+    Number.isNaN(x) ? 0 : Math.trunc(Math.min(Math.max(x, -(2 ** 31)), 2 ** 31 - 1)) | 0,
   divide(a: number, b: number): number {
     if (b <= 0 || a < 0) throw new RangeError(`integer division ${a} / ${b}`);
     return Math.floor(a / b);

@@ -186,7 +186,14 @@ export function subgroupMatrixGemm(sizes: GemmSizes = { m: 512, n: 512, k: 512 }
             0,
             DEPTH,
           ),
-          { kind: 'tileStore', tile: 'sums', memory: 'C_block', index: times(ref('own_row'), COLS), row: i32(COLS), col: 1 },
+          {
+            kind: 'tileStore',
+            tile: 'sums',
+            memory: 'C_block',
+            index: times(ref('own_row'), COLS),
+            row: i32(COLS),
+            col: 1,
+          },
           loop('group', 'e', ROWS * COLS, [
             {
               kind: 'if',

@@ -73,6 +73,10 @@ function uses(e: Expr): boolean {
   }
 }
 
+/** ln 2 in two parts (Cody and Waite): an exponent times the first, which has 9 bits, is exact. */
+const LN2_HIGH = 0.693359375;
+const LN2_LOW = Math.LN2 - LN2_HIGH;
+
 /** Coefficients from the constant one upwards. */
 function polynomial(x: Expr, coefficients: readonly number[]): Expr {
   return coefficients.reduceRight((sum: Expr | undefined, c) => (sum ? add(mul(sum, x), f32(c)) : f32(c)), undefined)!;
@@ -127,9 +131,8 @@ class Expansion {
    */
   private exp(argument: Expr): Expr {
     const x = this.bind('f32', min(max(argument, f32(-104)), f32(89)));
-    const n = this.bind('f32', unary('nearest', mul(x, f32(1.4426950408889634))));
-    // ln 2 in two parts (Cody and Waite): n times the first is exact.
-    const r = this.bind('f32', sub(sub(x, mul(n, f32(0.693359375))), mul(n, f32(-2.12194440054690583e-4))));
+    const n = this.bind('f32', unary('nearest', mul(x, f32(Math.LOG2E))));
+    const r = this.bind('f32', sub(sub(x, mul(n, f32(LN2_HIGH))), mul(n, f32(LN2_LOW))));
     // (e^r - 1 - r) / r^2: 0.05
     const q = polynomial(
       r,
@@ -163,8 +166,8 @@ class Expansion {
         -0.12405591458082199, 0.11888174712657928, -0.11675640940666199, 0.06746601313352585,
       ],
     );
-    const low = add(mul(mul(square, f), p), mul(e, f32(-2.12194440054690583e-4)));
-    const value = add(sub(f, sub(mul(square, f32(0.5)), low)), mul(e, f32(0.693359375)));
+    const low = add(mul(mul(square, f), p), mul(e, f32(LN2_LOW)));
+    const value = add(sub(f, sub(mul(square, f32(0.5)), low)), mul(e, f32(LN2_HIGH)));
     const finite = select(lt(x, f32(Number.POSITIVE_INFINITY)), value, x);
     return this.bind(
       'f32',

@@ -6,7 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { evaluate } from '../../ir/evaluate.js';
-import { type Func, findFunction } from '../../ir/graph.js';
+import { definitions, type Func, findFunction } from '../../ir/graph.js';
 import { concrete } from '../../ir/types.js';
 import { type Data, inputsFor, load, type OnDevice, outputBuffer } from '../end-to-end/on-device.js';
 import { relativeError } from '../end-to-end/relative-error.js';
@@ -33,6 +33,14 @@ function meanEigenvalue(packed: ArrayLike<number>, n: number): number {
   return trace / n;
 }
 
+/** Name of the value that is the gradient of convolution `p`: the contraction whose cotangent is what p's G is made of. */
+function gradientOf(train: Func, p: string): string {
+  const defs = definitions(train);
+  const G = train.updates.find((u) => u.state === `${p}.G`)!.value;
+  const fresh = defs.get(defs.get(G)!.operands[0])!;
+  return train.nodes.find((n) => n.op === 'conv_weight_grad' && n.operands[1] === fresh.operands[0])!.results[0].name;
+}
+
 const matrix = (n: number, m: number, at: (i: number, j: number) => number): Float64Array[] =>
   Array.from({ length: n }, (_, i) => Float64Array.from({ length: m }, (_, j) => at(i, j)));
 
@@ -41,6 +49,10 @@ describe.runIf(process.env.SPNGDC_PROVE && existsSync(file))('ResNet-50, one ste
   let train: Func;
   let inputs: Data;
   let reference: Record<string, Float64Array>;
+  /** The same with every value rounded to f32: what float32 storage alone does to 53 layers with BatchNorms over 4 images. */
+  let rounded: Record<string, Float64Array>;
+  /** Four times that, for sums that are f32 too, over a floor of 1e-4. */
+  const allowed = (name: string): number => 1e-4 + 4 * relativeError(rounded[name], reference[name]);
   const read = (name: string): Float32Array => on.device.read(name) as Float32Array;
 
   beforeAll(() => {
@@ -59,13 +71,16 @@ describe.runIf(process.env.SPNGDC_PROVE && existsSync(file))('ResNet-50, one ste
     });
     const updates = train.updates.filter((u) => !results.has(u.value));
     const outputs = train.outputs.filter((o) => !results.has(o.value));
-    const gradients = on.stages.train;
-    expect(findFunction(gradients, 'train').updates.length).toBeGreaterThan(300);
-    const evaluated = evaluate({ ...train, nodes, updates, outputs }, inputs, state);
-    reference = {
-      ...Object.fromEntries(evaluated.values),
-      ...Object.fromEntries(updates.map((u) => [u.state, evaluated.state[u.state]])),
+    const checked = { ...train, nodes, updates, outputs };
+    const all = (round: boolean): Record<string, Float64Array> => {
+      const e = evaluate(checked, inputs, state, () => true, round);
+      return {
+        ...Object.fromEntries(e.values),
+        ...Object.fromEntries(updates.map((u) => [u.state, e.state[u.state]])),
+      };
     };
+    reference = all(false);
+    rounded = all(true);
     for (const i of on.stages.program.functions.find((f) => f.name === 'train')!.inputs)
       on.device.write(i.buffer, inputs[i.name]);
     on.device.run('train');
@@ -83,8 +98,7 @@ describe.runIf(process.env.SPNGDC_PROVE && existsSync(file))('ResNet-50, one ste
     let compared = 0;
     for (const s of on.stages.primitive.state) {
       if (s.role !== 'factor' || !(s.name in reference)) continue;
-      // Sums over at most 4 x 32 x 32 positions, behind up to 53 layers in f32 whose BatchNorms divide by deviations of 4 images.
-      expect(relativeError(read(s.name), reference[s.name]), s.name).toBeLessThan(2e-3);
+      expect(relativeError(read(s.name), reference[s.name]), s.name).toBeLessThan(allowed(s.name));
       compared++;
     }
     expect(compared).toBe(2 * 54 + 53);
@@ -114,8 +128,9 @@ describe.runIf(process.env.SPNGDC_PROVE && existsSync(file))('ResNet-50, one ste
     let compared = 0;
     for (const p of on.stages.primitive.parameters) {
       const shape = concrete(on.stages.primitive.state.find((s) => s.name === p.name)!.type.shape);
-      const gradient = findFunction(on.stages.train, 'train') && reference[`gradient(${p.name})`];
-      if (!gradient || shape.length !== 4) continue;
+      if (shape.length !== 4) continue;
+      const name = gradientOf(train, p.name);
+      const gradient = reference[name];
       const [o, d] = [shape[0], gradient.length / shape[0]];
       const ainv = read(`${p.name}.A.inverse`);
       const ginv = read(`${p.name}.G.inverse`);
@@ -134,7 +149,7 @@ describe.runIf(process.env.SPNGDC_PROVE && existsSync(file))('ResNet-50, one ste
           u,
         ),
         p.name,
-      ).toBeLessThan(5e-3);
+      ).toBeLessThan(2e-3 + allowed(name));
       compared++;
     }
     expect(compared).toBe(53);

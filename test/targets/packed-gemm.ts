@@ -60,11 +60,7 @@ export function packedGemm(m: number, n: number, k: number, rows = 4, cols = 8, 
       ]),
     ]),
   ]);
-  const c = at(
-    add(add(ref('i0'), mul(ref('ip'), i32(rows))), ref('r')),
-    add(mul(ref('jp'), i32(cols)), ref('c')),
-    n,
-  );
+  const c = at(add(add(ref('i0'), mul(ref('ip'), i32(rows))), ref('r')), add(mul(ref('jp'), i32(cols)), ref('c')), n);
   const tiles: Stmt = loop('group', 'jp', panelsB, [
     loop('group', 'ip', ref('panels'), [
       { kind: 'tileZero', tile: 't', rows, cols, accumulator: 'f32' },
@@ -84,7 +80,13 @@ export function packedGemm(m: number, n: number, k: number, rows = 4, cols = 8, 
         element: 'x',
         rowLimit: sub(i32(m), add(ref('i0'), mul(ref('ip'), i32(rows)))),
         colLimit: sub(i32(n), mul(ref('jp'), i32(cols))),
-        body: [store('C', c, add(select(eq(ref('p0'), i32(0)), { kind: 'const', type: 'f32', value: 0 }, load('C', c)), ref('x')))],
+        body: [
+          store(
+            'C',
+            c,
+            add(select(eq(ref('p0'), i32(0)), { kind: 'const', type: 'f32', value: 0 }, load('C', c)), ref('x')),
+          ),
+        ],
       },
     ]),
   ]);

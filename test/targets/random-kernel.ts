@@ -29,7 +29,7 @@ import {
   type UnaryOp,
   unary,
 } from '../../ir/kernel.js';
-import { type Buffers, bufferOf, kernelOf, param, randomFrom } from './run-wasm.js';
+import { type Buffers, bufferOf, kernelOf, param, randomFrom, when } from './run-wasm.js';
 
 type Scalar = 'f32' | 'i32' | 'bool';
 
@@ -114,7 +114,13 @@ class Generator {
       const index = add(e, i32(this.int(60) - 40));
       const cond = and(le(i32(0), index), lt(index, i32(memory.length)));
       const otherwise = type === 'bool' ? this.int(2) : memory.type === 'u8' ? this.int(9) : this.int(9) - 4;
-      return { kind: 'loadIf', cond: this.chance(0.3) ? and(cond, this.expr('bool', 0)) : cond, memory: memory.name, index, otherwise };
+      return {
+        kind: 'loadIf',
+        cond: this.chance(0.3) ? and(cond, this.expr('bool', 0)) : cond,
+        memory: memory.name,
+        index,
+        otherwise,
+      };
     }
     if (high - low >= memory.length) return load(memory.name, i32(this.int(memory.length)));
     return load(memory.name, add(e, i32(-low + this.int(memory.length - (high - low)))));
@@ -126,7 +132,9 @@ class Generator {
       if (names.length > 0 && this.chance(0.6)) return ref(this.pick(names).name);
       if (type === 'i32' && this.loops.length > 0 && this.chance(0.6)) return ref(this.pick(this.loops).name);
       if (type === 'bool') return bool(this.chance(0.5));
-      return type === 'f32' ? f32(this.pick([0, -0, 1, 0.5, -3.25, 100, 1e-3])) : i32(this.pick([0, 1, 2, 7, -5, 1 << 20]));
+      return type === 'f32'
+        ? f32(this.pick([0, -0, 1, 0.5, -3.25, 100, 1e-3]))
+        : i32(this.pick([0, 1, 2, 7, -5, 1 << 20]));
     }
     if (this.chance(0.25)) return this.access(type, depth);
     if (this.chance(0.15))
@@ -152,7 +160,8 @@ class Generator {
     if (k === 7) return un('toI32', this.pick(['f32', 'bool'] as const));
     // Bits of a NaN are the machine's own, so only stored numbers are read as bits.
     if (k === 8) return unary('bitsToI32', load('inF', i32(this.int(211))));
-    if (k === 9) return binary(this.pick(['shl', 'shrU'] as const), sub('i32'), this.chance(0.7) ? i32(this.int(31)) : sub('i32'));
+    if (k === 9)
+      return binary(this.pick(['shl', 'shrU'] as const), sub('i32'), this.chance(0.7) ? i32(this.int(31)) : sub('i32'));
     const positive = binary('and', sub('i32'), i32(0x7fffffff));
     const by = this.chance(0.8)
       ? i32(this.pick([1, 2, 3, 5, 7, 16, 641, 100003]))
@@ -218,13 +227,11 @@ class Generator {
     }
     if (k < 8) return this.storeSomething();
     if (k < 10) {
-      return {
-        kind: 'if',
-        cond: this.expr('bool', 2),
-        // biome-ignore lint/suspicious/noThenProperty: the statement's own field
-        then: this.scoped(() => this.block(2, level - 1)),
-        else: this.chance(0.5) ? [] : this.scoped(() => this.block(2, level - 1)),
-      };
+      return when(
+        this.expr('bool', 2),
+        this.scoped(() => this.block(2, level - 1)),
+        this.chance(0.5) ? [] : this.scoped(() => this.block(2, level - 1)),
+      );
     }
     const name = this.fresh('k');
     return loop(
@@ -275,7 +282,9 @@ class Generator {
       ...inputs.map((m) => param(m.name, m.length, m.type)),
       ...this.outputs.map((m) => param(m.name, m.length, m.type, 'write')),
     ];
-    return kernelOf(`random${seed}`, params, [loop('grid', 'g', grid, [...before, ...accumulated, vector, ...results])]);
+    return kernelOf(`random${seed}`, params, [
+      loop('grid', 'g', grid, [...before, ...accumulated, vector, ...results]),
+    ]);
   }
 
   data(): Buffers {
@@ -283,7 +292,8 @@ class Generator {
     for (const m of inputs) {
       const b = bufferOf(m.type, m.length);
       for (let i = 0; i < m.length; i++) {
-        if (m.type === 'f32') b[i] = this.pick([0, -0, 1, -1, 2 ** 31, 1e30, 1e-30]) * (this.chance(0.2) ? 1 : 0) + this.next() * 8 - 4;
+        if (m.type === 'f32')
+          b[i] = this.pick([0, -0, 1, -1, 2 ** 31, 1e30, 1e-30]) * (this.chance(0.2) ? 1 : 0) + this.next() * 8 - 4;
         else if (m.type === 'i32') b[i] = this.chance(0.2) ? this.int(2 ** 32) | 0 : this.int(41) - 20;
         else b[i] = m.type === 'u8' ? this.int(256) : this.int(2);
       }
@@ -300,4 +310,3 @@ export function randomKernel(seed: number): RandomKernel {
   const kernel = g.kernel(seed);
   return { kernel, buffers: g.data(), inexact: g.inexact };
 }
-

@@ -2,8 +2,8 @@
  * Runs a kernel on the host's WebAssembly, and the same kernel in the interpreter.
  */
 import { printWasm } from '../../compiler/targets/wasm/print.js';
+import type { Expr, Kernel, KernelParam, KernelType, Stmt } from '../../ir/kernel.js';
 import { interpret, type KernelData } from '../../ir/kernel-interpret.js';
-import type { Kernel, KernelParam, KernelType, Stmt } from '../../ir/kernel.js';
 import { verifyKernel } from '../../ir/verify-kernel.js';
 
 export type Buffers = Record<string, KernelData>;
@@ -81,6 +81,15 @@ export function kernelOf(name: string, params: readonly KernelParam[], body: rea
   verifyKernel(kernel);
   return kernel;
 }
+
+/** `if` as a statement. */
+export const when = (cond: Expr, body: readonly Stmt[], otherwise: readonly Stmt[] = []): Stmt => ({
+  kind: 'if',
+  cond,
+  // biome-ignore lint/suspicious/noThenProperty: the statement's own field
+  then: body,
+  else: otherwise,
+});
 
 /** Deterministic numbers in [0, 1): mulberry32. */
 export function randomFrom(seed: number): () => number {

@@ -18,9 +18,7 @@ describe('random kernels', () => {
         for (const p of kernel.params)
           for (let i = 0; i < p.length; i++) {
             const [x, y] = [found[p.name][i], expected[p.name][i]];
-            const same = inexact.has(p.name)
-              ? Object.is(x, y) || Math.abs(x - y) <= TOLERANCE
-              : Object.is(x, y);
+            const same = inexact.has(p.name) ? Object.is(x, y) || Math.abs(x - y) <= TOLERANCE : Object.is(x, y);
             if (!same) expect.fail(`seed ${seed}: ${p.name}[${i}] is ${x}, not ${y}`);
           }
       }

@@ -3,9 +3,9 @@
  * Sums keep the interpreter's order, so everything is equal bit for bit; the products are also held against float64.
  */
 import { describe, expect, it } from 'vitest';
-import { add, f32, i32, load, loop, max, mul, ref, type Stmt, select, store, lt, min } from '../../ir/kernel.js';
+import { add, f32, i32, load, loop, lt, max, min, mul, ref, type Stmt, select, store } from '../../ir/kernel.js';
 import { packedGemm } from './packed-gemm.js';
-import { type Buffers, kernelOf, param, randomFrom, runInterpreted, runWasm } from './run-wasm.js';
+import { type Buffers, kernelOf, param, randomFrom, runInterpreted, runWasm, when } from './run-wasm.js';
 
 function random(length: number, seed: number): Float32Array {
   const next = randomFrom(seed);
@@ -42,15 +42,10 @@ describe('tiles', () => {
         [store('out', at, max(add(load('old', at), mul(x, load('bias', ref('c')))), f32(0)))],
         [
           { kind: 'let', name: 'k', type: 'f32', value: select(lt(ref('r'), i32(2)), x, load('bias', ref('r'))) },
-          { kind: 'if', cond: lt(f32(0), ref('k')), then: [store('out', at, ref('k'))], else: [store('out', at, f32(-7))] },
+          when(lt(f32(0), ref('k')), [store('out', at, ref('k'))], [store('out', at, f32(-7))]),
         ],
         [
-          {
-            kind: 'if',
-            cond: lt(i32(0), ref('r')),
-            then: [store('out', at, load('old', add(at, i32(-out.row))))],
-            else: [],
-          },
+          when(lt(i32(0), ref('r')), [store('out', at, load('old', add(at, i32(-out.row))))]),
           loop('serial', 'q', ref('r'), [store('other', add(mul(at, i32(8)), ref('q')), x)]),
         ],
       ];
@@ -109,7 +104,10 @@ describe('tiles', () => {
         [loop('grid', 'g', 3, body)],
       );
       const buffers = Object.fromEntries(
-        kernel.params.map((p, i) => [p.name, p.access === 'read' ? random(p.length, seed + i) : new Float32Array(p.length)]),
+        kernel.params.map((p, i) => [
+          p.name,
+          p.access === 'read' ? random(p.length, seed + i) : new Float32Array(p.length),
+        ]),
       );
       const found = runWasm(kernel, buffers, 1 + (seed % 3));
       const expected = runInterpreted(kernel, buffers);

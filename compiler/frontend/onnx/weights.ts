@@ -159,7 +159,7 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
     const t = root.get(n.inputs[i])!;
     if (!from || !trainable(t) || isMask(t)) return false;
     // A single number is a bias only right behind a product with one output; elsewhere it is an epsilon or an offset.
-    if (product(t.type.shape as readonly number[]) === 1 && !(from.op in layerSlots)) return false;
+    if (count(t) === 1 && !(from.op in layerSlots)) return false;
     return assign(n, i, 'bias');
   }
 
@@ -168,20 +168,18 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
     const i = n.inputs.findIndex((name) => root.has(name));
     if (n.inputs.length !== 2 || i < 0 || !layers.has(n.inputs[1 - i])) return false;
     const t = root.get(n.inputs[i])!;
-    if (!trainable(t) || product(t.type.shape as readonly number[]) === 1) return false;
+    if (!trainable(t) || count(t) === 1) return false;
     const next = readers.get(n.outputs[0]) ?? [];
     if (next.length !== 1 || next[0].op !== 'Add' || next[0].inputs.length !== 2) return false;
-    const shift = next[0].inputs.find((name) => name !== n.outputs[0]);
+    const shift = next[0].inputs.find((name) => name !== n.outputs[0]) ?? '';
     // The shift may stand behind a view that comes later in the file.
-    const isTensor = shift !== undefined && (trainable(root.get(shift)) || viewed(shift));
-    return isTensor && assign(n, i, 'scale');
-  }
-
-  function viewed(name: string): boolean {
-    const by = producer.get(name);
-    return by !== undefined && views.has(by.op) && trainable(root.get(by.inputs[0]));
+    const view = producer.get(shift);
+    const s = root.get(shift) ?? (view && views.has(view.op) ? root.get(view.inputs[0]) : undefined);
+    return trainable(s) && count(s) > 1 && assign(n, i, 'scale');
   }
 }
+
+const count = (t: Tensor): number => product(t.type.shape as readonly number[]);
 
 /** Input 1 before input 0: a product's second operand is its weight, if either is. */
 function orderOf(slots: Readonly<Record<number, Slot>>): number[] {

@@ -162,13 +162,7 @@ function gather(frame: Frame, memory: string, at: LaneAddresses): void {
 }
 
 /** `memory[index] = value` in the lanes of `mask`, in the order of the lanes. */
-export function printLaneStore(
-  frame: Frame,
-  memory: string,
-  index: Expr,
-  value: Expr,
-  mask: number | undefined,
-): void {
+export function printLaneStore(frame: Frame, memory: string, index: Expr, value: Expr, mask: number | undefined): void {
   const { code } = frame;
   const { type } = frame.memory(memory);
   const wide = bytesOf[type] === 4;

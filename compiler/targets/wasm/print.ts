@@ -75,7 +75,10 @@ class FunctionPrinter {
     const grid = outermostGrid(kernel.body);
     if (grid) for (const s of kernel.body) s === grid.loop ? this.gridLoop(grid.loop) : this.statement(s);
     else {
-      frame.code.at(op.get, begin).at(op.get, begin + 1).op(op.i32LtS);
+      frame.code
+        .at(op.get, begin)
+        .at(op.get, begin + 1)
+        .op(op.i32LtS);
       printEither(
         frame,
         frame.keep(I32),

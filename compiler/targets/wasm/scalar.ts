@@ -2,7 +2,7 @@
  * Prints an expression as one scalar value on the stack: f32, i32, or a bool as 0 or 1.
  */
 import type { BinaryOp, Expr, UnaryOp } from '../../../ir/kernel.js';
-import { Code, F32, I32, op } from './encode.js';
+import { type Code, F32, I32, op } from './encode.js';
 import { type Frame, held, type Scalar, valueType } from './frame.js';
 import { printAddress, printSum, sumOf } from './sums.js';
 

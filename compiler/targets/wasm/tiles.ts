@@ -106,9 +106,7 @@ function asLoops(s: Exclude<TileStmt, { kind: 'tileZero' }>, rows: number, cols:
 function eachInMemory(s: Each, memory: string, rows: number, cols: number): Stmt[] {
   const at = add(mul(ref(s.row), i32(cols)), ref(s.col));
   const body: Stmt[] = [{ kind: 'let', name: s.element, type: 'f32', value: load(memory, at) }, ...s.body];
-  return [
-    loop('serial', s.row, min(i32(rows), s.rowLimit), [loop('vector', s.col, min(i32(cols), s.colLimit), body)]),
-  ];
+  return [loop('serial', s.row, min(i32(rows), s.rowLimit), [loop('vector', s.col, min(i32(cols), s.colLimit), body)])];
 }
 
 /**
@@ -159,8 +157,16 @@ function multiply(frame: Frame, s: Mma): void {
         code.at(op.get, sum).at(op.get, row).at(op.get, right[c]).simd(simd.f32Mul, simd.f32Add).at(op.set, sum);
       }
     }
-    code.at(op.get, a).i32(4 * s.a.depth).op(op.i32Add).at(op.set, a);
-    code.at(op.get, b).i32(4 * s.b.depth).op(op.i32Add).at(op.set, b);
+    code
+      .at(op.get, a)
+      .i32(4 * s.a.depth)
+      .op(op.i32Add)
+      .at(op.set, a);
+    code
+      .at(op.get, b)
+      .i32(4 * s.b.depth)
+      .op(op.i32Add)
+      .at(op.set, b);
   });
 }
 

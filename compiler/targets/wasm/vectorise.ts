@@ -4,8 +4,7 @@
  * when the lanes are done.
  */
 import type { Expr, Stmt } from '../../../ir/kernel.js';
-import { I32, op, simd, V128 } from './encode.js';
-import { F32 } from './encode.js';
+import { F32, I32, op, simd, V128 } from './encode.js';
 import type { Frame, Lanes, Scalar, Sum } from './frame.js';
 import { printLaneStore } from './lane-memory.js';
 import { type Accumulation, type LanePlan, planLanes } from './lane-support.js';
@@ -115,7 +114,9 @@ function printReduction(frame: Frame, name: string, how: Accumulation, type: Sca
 /** Integer values whose lanes lie in a line keep their sum, as far as nothing in it can change. */
 function stableSum(frame: Frame, e: Expr): Sum | undefined {
   const sum = sumOf(frame, e);
-  const stable = sum.terms.every((t) => t.atom.kind === 'ref' && !frame.name(t.atom.name).mutable && !frame.name(t.atom.name).lanes);
+  const stable = sum.terms.every(
+    (t) => t.atom.kind === 'ref' && !frame.name(t.atom.name).mutable && !frame.name(t.atom.name).lanes,
+  );
   return stable ? sum : undefined;
 }
 

@@ -96,7 +96,11 @@ export class ExpressionPrinter {
       const bits = `bitcast<f32>(${this.use('infinity_bits')})`;
       return value > 0 ? bits : `(-${bits})`;
     }
-    const text = Object.is(value, -0) ? '-0.0' : Number.isInteger(value) && Math.abs(value) < 1e9 ? `${value}.0` : `${value}`;
+    const text = Object.is(value, -0)
+      ? '-0.0'
+      : Number.isInteger(value) && Math.abs(value) < 1e9
+        ? `${value}.0`
+        : `${value}`;
     return value < 0 || Object.is(value, -0) ? `(${text}f)` : `${text}f`;
   }
 

@@ -5,11 +5,11 @@
  */
 import type { Expr, Kernel, Stmt } from '../../../ir/kernel.js';
 import { expandMath } from '../../kernels/math.js';
-import { mapOwn } from '../../kernels/rebuild.js';
 import { type By, type Effects, effectsOf, Pending } from './barriers.js';
 import { ExpressionPrinter, supportText } from './expression.js';
 import { type For, type Grid, gridOf, MOST_GROUPS, tripsOf, workgroupsOf } from './grid.js';
 import { identifier } from './names.js';
+import { assigns, carries, names } from './registers.js';
 import { matrixTiles, TilePrinter } from './tiles.js';
 
 export { workgroupsOf };
@@ -194,7 +194,8 @@ class ShaderPrinter {
     const effects = this.effects([s]);
     const stores = [...effects.writes].length > 0;
     const matrix = s.kind === 'tileStore' && this.tiles.tile(s.tile).matrix;
-    const by = matrix && this.region.by === 'all' ? 'shared' : this.region.by === 'all' && stores ? 'single' : this.region.by;
+    const by =
+      matrix && this.region.by === 'all' ? 'shared' : this.region.by === 'all' && stores ? 'single' : this.region.by;
     if (s.kind === 'if' || s.kind === 'tileEach') {
       this.access(effects, by);
       if (by === 'single') this.alone([s]);
@@ -255,7 +256,7 @@ class ShaderPrinter {
       return;
     }
     const shares = together && (s.bind === 'group' || (s.bind === 'grid' && by === 'all'));
-    if (shares && !carries(s) && !this.dependsOnThread(s)) {
+    if (shares && !carries(s) && !names([s]).some((n) => this.varying.has(n))) {
       this.access(this.effects([s]), 'shared');
       this.varying.add(s.var);
       this.strided(s, { by: 'shared', together: false });
@@ -318,39 +319,6 @@ class ShaderPrinter {
     this.braces(`for (var ${v}: i32 = ${lo}; ${v} < ${hi}; ${v} += ${s.step}) `, () => this.block(s.body));
   }
 
-  private dependsOnThread(s: For): boolean {
-    let found = false;
-    const visit = (t: Stmt): void => {
-      mapOwn(t, (e) => {
-        found ||= this.names(e).some((n) => this.varying.has(n));
-        return e;
-      });
-      if (t.kind === 'for' || t.kind === 'tileEach') t.body.forEach(visit);
-      if (t.kind === 'if') [...t.then, ...t.else].forEach(visit);
-    };
-    visit(s);
-    return found;
-  }
-
-  private names(e: Expr): string[] {
-    switch (e.kind) {
-      case 'const':
-        return [];
-      case 'ref':
-        return [e.name];
-      case 'load':
-        return this.names(e.index);
-      case 'unary':
-        return this.names(e.a);
-      case 'binary':
-        return [...this.names(e.a), ...this.names(e.b)];
-      case 'select':
-        return [e.cond, e.a, e.b].flatMap((c) => this.names(c));
-      case 'loadIf':
-        return [e.cond, e.index].flatMap((c) => this.names(c));
-    }
-  }
-
   /** A statement as it is, for the threads that are here. */
   private plain(s: Stmt): void {
     const { expressions: x } = this;
@@ -410,32 +378,3 @@ class ShaderPrinter {
     );
   }
 }
-
-/** Whether a statement sets a register that it does not define. */
-function assigns(s: Stmt, own: ReadonlySet<string> = new Set()): boolean {
-  if (s.kind === 'set' || s.kind === 'accumulate') return !own.has(s.name);
-  const inside = (body: readonly Stmt[]): boolean => {
-    const names = new Set(own);
-    for (const t of body) {
-      if (t.kind === 'var') names.add(t.name);
-      if (assigns(t, names)) return true;
-    }
-    return false;
-  };
-  if (s.kind === 'for' || s.kind === 'tileEach') return inside(s.body);
-  return s.kind === 'if' && (inside(s.then) || inside(s.else));
-}
-
-/** Whether an iteration of the loop leaves something in a register for the next. */
-const carries = (s: For): boolean => assigns(s) || usesOuterTile(s.body);
-
-function usesOuterTile(body: readonly Stmt[], own: ReadonlySet<string> = new Set()): boolean {
-  const names = new Set(own);
-  return body.some((s) => {
-    if (s.kind === 'tileZero') names.add(s.tile);
-    else if ('tile' in s && (s.kind === 'tileMma' || s.kind === 'tileLoad') && !names.has(s.tile)) return true;
-    if (s.kind === 'for') return usesOuterTile(s.body, names);
-    return s.kind === 'if' && (usesOuterTile(s.then, names) || usesOuterTile(s.else, names));
-  });
-}
-

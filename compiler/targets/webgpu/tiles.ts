@@ -193,9 +193,7 @@ export class TilePrinter {
       }
       for (const [i, j] of this.fragments(t)) {
         const part = this.part(s.tile, i, j);
-        this.line(
-          `${part} = subgroupMatrixMultiplyAccumulate(${step}_left_${i}, ${step}_right_${j}, ${part});`,
-        );
+        this.line(`${part} = subgroupMatrixMultiplyAccumulate(${step}_left_${i}, ${step}_right_${j}, ${part});`);
       }
     }
   }
