@@ -4,7 +4,8 @@
 import type { Node } from '../../ir/graph.js';
 import type { Stmt } from '../../ir/kernel.js';
 import { lowerCorrelation } from './contraction-correlation.js';
-import { lowerProduct } from './contraction-product.js';
+import { lowerMatmul } from './contraction-matmul.js';
+import { isPointwise, lowerPointwise } from './contraction-pointwise.js';
 import { lowerSecondMoment } from './contraction-second-moment.js';
 import type { Contraction } from './contraction-tile.js';
 import { lowerWeightGradient } from './contraction-weight-gradient.js';
@@ -16,6 +17,8 @@ export interface Algorithm {
 }
 
 export const contractionAlgorithms: readonly Algorithm[] = [
+  /** A convolution that is a product. */
+  { name: 'pointwise-gemm', fits: isPointwise, lower: lowerPointwise },
   /** Sums over channels and taps: tiles read images that were copied once into group memory, with their padding. */
   {
     name: 'implicit-gemm',
@@ -30,7 +33,7 @@ export const contractionAlgorithms: readonly Algorithm[] = [
     fits: (n) => n.op === 'second_moment' || n.op === 'patch_second_moment',
     lower: lowerSecondMoment,
   },
-  { name: 'blocked-gemm', fits: (n) => n.op === 'matmul', lower: lowerProduct },
+  { name: 'blocked-gemm', fits: (n) => n.op === 'matmul', lower: lowerMatmul },
 ];
 
 export function chooseAlgorithm(node: Node): Algorithm {

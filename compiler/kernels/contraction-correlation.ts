@@ -20,9 +20,8 @@ import {
   store,
   sub,
 } from '../../ir/kernel.js';
-import { concrete } from '../../ir/types.js';
 import { type Axis, backwardAxis, forwardAxis, type Phase, type Taps } from './contraction-axes.js';
-import { type Convolution, convolutionOfNode } from './contraction-convolution.js';
+import { convolutionOfNode } from './contraction-convolution.js';
 import { planStages, type StagePlan, stageOf, stageRange, stageWidth } from './contraction-stage.js';
 import {
   alloc,
@@ -30,14 +29,12 @@ import {
   ceilDiv,
   evenly,
   maybeLoop,
-  roundUp,
   strips,
   type TileChoice,
   tileCols,
   tileShapes,
   tileTask,
 } from './contraction-tile.js';
-import { reshapeIndex } from './indices.js';
 
 /** Elements of group memory for staged images: with a tile's weights they should stay in a second-level cache. */
 const STAGE = 48 * 1024;
@@ -46,6 +43,8 @@ const MOST_CHUNKS = 16;
 const ENOUGH = 8;
 /** Positions of one grid iteration for which packing its weights is a small part of the work. */
 const WORTH_PACKING = 256;
+/** Channels that are summed tap after tap before the next ones: what they read should stay in a first-level cache. */
+const CHANNELS = 64;
 /** Weights up to this many elements stay in cache while all columns go by; larger ones are walked through once. */
 const RESIDENT = 64 * 1024;
 
@@ -63,46 +62,11 @@ interface Correlation {
   readonly finish: (image: Expr, channel: Expr, row: Expr, col: Expr, element: Expr) => Stmt[];
 }
 
-/**
- * With one tap, no padding and stride 1, positions have no geometry: the image is cut into rows that fill tiles and of
- * which at least one fits into group memory.
- */
-function pointwiseRows(positions: number, channels: number): [number, number] {
-  let best = positions;
-  let bestScore = -1;
-  for (let cols = 1; cols <= positions; cols++) {
-    if (positions % cols !== 0) continue;
-    const score = cols / roundUp(cols, 8) - (cols * channels > STAGE ? 0.25 : 0) + cols / positions / 1000;
-    if (score > bestScore) [best, bestScore] = [cols, score];
-  }
-  return [positions / best, best];
-}
-
 function correlationOf({ anchor, elements, finish }: Contraction): Correlation {
   const forward = anchor.op === 'conv';
-  const conv: Convolution = convolutionOfNode(anchor);
+  const conv = convolutionOfNode(anchor);
   const [image, weights] = anchor.operands;
-  const imageShape = concrete(image.type.shape);
-  const resultShape = concrete(anchor.results[0].type.shape);
-  const pointwise = [conv.rows, conv.cols].every(
-    (a) => a.kernel === 1 && a.stride === 1 && a.input === a.output && a.pad === 0,
-  );
-  let { rows, cols } = conv;
   const [channels, results] = forward ? [conv.inputs, conv.outputs] : [conv.outputs, conv.inputs];
-  if (pointwise) {
-    const [h, w] = pointwiseRows(rows.input * cols.input, channels);
-    rows = { ...rows, input: h, output: h };
-    cols = { ...cols, input: w, output: w };
-  }
-  const viewOf = (shape: readonly number[], to: 'input' | 'output'): number[] => [
-    shape[0],
-    shape[1],
-    rows[to],
-    cols[to],
-  ];
-  const [imageView, resultView] = forward
-    ? [viewOf(imageShape, 'input'), viewOf(resultShape, 'output')]
-    : [viewOf(imageShape, 'output'), viewOf(resultShape, 'input')];
   const axis = forward ? forwardAxis : backwardAxis;
   const o = conv.outputs;
   return {
@@ -111,14 +75,14 @@ function correlationOf({ anchor, elements, finish }: Contraction): Correlation {
     channels,
     results,
     kernel: conv.kernel,
-    rows: axis(rows),
-    cols: axis(cols),
+    rows: axis(conv.rows),
+    cols: axis(conv.cols),
     weight: (g, result, channel, ky, kx) => {
       const [oi, ci] = forward ? [result, channel] : [channel, result];
       return elements.at(weights, [add(mul(g, i32(o)), oi), ci, ky, kx]);
     },
-    source: (n, ch, y, x) => elements.at(image, reshapeIndex([n, ch, y, x], imageView, imageShape)),
-    finish: (n, ch, y, x, e) => finish(reshapeIndex([n, ch, y, x], resultView, resultShape), e),
+    source: (n, ch, y, x) => elements.at(image, [n, ch, y, x]),
+    finish: (n, ch, y, x, e) => finish([n, ch, y, x], e),
   };
 }
 
@@ -140,7 +104,8 @@ function planOf(p: Correlation, choice: Partial<TileChoice>): Plan {
   // With few positions results are split instead, so that the grid has work to share out.
   const splits = Math.max(1, Math.min(ceilDiv(p.results, 16), Math.floor(ENOUGH / (chunks * p.groups))));
   const mc = evenly(p.results, choice.mc ?? ceilDiv(p.results, splits), mr);
-  return { mr, nr, kc: p.channels, mc, nc: nr, stages, perChunk, chunks };
+  const kc = evenly(p.channels, choice.kc ?? CHANNELS, 1);
+  return { mr, nr, kc, mc, nc: nr, stages, perChunk, chunks };
 }
 
 export function lowerCorrelation(contraction: Contraction): Stmt[] {
@@ -159,39 +124,45 @@ export function lowerCorrelation(contraction: Contraction): Stmt[] {
     slack: nr,
   });
 
-  // weights[(m - m0) / mr][tap][channel][mr]
-  const weightTile = kh * kw * p.channels;
+  // weights[(m - m0) / mr][channel block][tap][channel][mr]
+  const blocks = ceilDiv(p.channels, plan.kc);
+  const blockSize = kh * kw * plan.kc;
+  const weightTile = blocks * blockSize;
   const results = { lo: m0, hi: add(m0, i32(plan.mc)), total: p.results, size: mr };
   const [i, c] = ['i', 'c'].map(ref);
-  const packWeights = strips('group', 'm', results, (m, count) => [
-    loop('serial', 'c', p.channels, [
-      ...maybeLoop('serial', 'ky', kh, (ky) =>
-        maybeLoop('serial', 'kx', kw, (kx) => [
-          loop('vector', 'i', count, [
-            store(
-              'weights',
-              add(
-                add(mul(sub(m, m0), i32(weightTile)), mul(add(mul(ky, i32(kw)), kx), i32(p.channels * mr))),
-                add(mul(c, i32(mr)), i),
-              ),
-              p.weight(group, add(m, i), c, ky, kx),
-            ),
-          ]),
-        ]),
-      ),
+  const channelsOf = (b: Expr): Expr =>
+    blocks * plan.kc === p.channels ? i32(plan.kc) : min(i32(plan.kc), sub(i32(p.channels), mul(b, i32(plan.kc))));
+  const packWeights = strips('group', 'm', results, (m, count) =>
+    maybeLoop('serial', 'b', blocks, (b) => [
+      loop('serial', 'c', channelsOf(b), [
+        ...maybeLoop('serial', 'ky', kh, (ky) =>
+          maybeLoop('serial', 'kx', kw, (kx) => {
+            const tile = add(mul(sub(m, m0), i32(weightTile)), mul(b, i32(blockSize * mr)));
+            const inner = add(mul(add(mul(ky, i32(kw)), kx), i32(plan.kc * mr)), add(mul(c, i32(mr)), i));
+            const value = p.weight(group, add(m, i), add(mul(b, i32(plan.kc)), c), ky, kx);
+            return [loop('vector', 'i', count, [store('weights', add(tile, inner), value)])];
+          }),
+        ),
+      ]),
     ]),
-  ]);
+  );
 
   /** Adds what a set of taps contributes; the longest of channels, ky and kx is summed by the tile's own loop. */
-  const sumTaps = (tile: string, m: Expr, y: Taps, x: Taps, position: Expr): Stmt[] => {
-    const weightBase = add(mul(sub(m, m0), i32(weightTile)), i32((y.first * kw + x.first) * p.channels * mr));
-    const imageBase = add(position, i32(stage.plane(y.plane, x.plane) + y.at * stage.row + x.at));
+  const sumTaps = (tile: string, m: Expr, b: Expr, y: Taps, x: Taps, position: Expr): Stmt[] => {
+    const weightBase = add(
+      add(mul(sub(m, m0), i32(weightTile)), mul(b, i32(blockSize * mr))),
+      i32((y.first * kw + x.first) * plan.kc * mr),
+    );
+    const imageBase = add(
+      add(position, mul(b, i32(plan.kc * stage.channel))),
+      i32(stage.plane(y.plane, x.plane) + y.at * stage.row + x.at),
+    );
     const axes = [
-      { name: 'c', count: p.channels, weight: mr, image: stage.channel },
-      { name: 'ky', count: y.count, weight: y.step * kw * p.channels * mr, image: y.move * stage.row },
-      { name: 'kx', count: x.count, weight: x.step * p.channels * mr, image: x.move },
+      { name: 'c', count: plan.kc, weight: mr, image: stage.channel },
+      { name: 'ky', count: y.count, weight: y.step * kw * plan.kc * mr, image: y.move * stage.row },
+      { name: 'kx', count: x.count, weight: x.step * plan.kc * mr, image: x.move },
     ];
-    const deepest = axes.reduce((best, a) => (a.count > 2 * best.count && best.count < 8 ? a : best));
+    const deepest = axes.reduce((best, a) => (blocks === 1 && a.count > 2 * best.count && best.count < 8 ? a : best));
     const outer = axes.filter((a) => a !== deepest);
     const offset = (key: 'weight' | 'image', base: Expr): Expr =>
       outer.reduce((sum, a) => (a.count === 1 ? sum : add(sum, mul(ref(a.name), i32(a[key])))), base);
@@ -199,7 +170,7 @@ export function lowerCorrelation(contraction: Contraction): Stmt[] {
       kind: 'tileMma',
       tile,
       operand: 'f32',
-      depth: i32(deepest.count),
+      depth: deepest === axes[0] ? channelsOf(b) : i32(deepest.count),
       a: { memory: 'weights', index: offset('weight', weightBase), row: 1, depth: deepest.weight },
       b: { memory: 'stage', index: offset('image', imageBase), depth: deepest.image, col: 1 },
     };
@@ -215,7 +186,10 @@ export function lowerCorrelation(contraction: Contraction): Stmt[] {
     return tileTask({
       rows: mCount,
       cols: tileCols(xCount, nr),
-      sum: (name) => yPhase.taps.flatMap((ty) => xPhase.taps.flatMap((tx) => sumTaps(name, m, ty, tx, at))),
+      sum: (name) =>
+        maybeLoop('serial', 'b', blocks, (b) =>
+          yPhase.taps.flatMap((ty) => xPhase.taps.flatMap((tx) => sumTaps(name, m, b, ty, tx, at))),
+        ),
       rowLimit: i32(mCount),
       colLimit: i32(xCount),
       each: (row, col, element) =>

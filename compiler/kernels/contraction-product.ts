@@ -19,11 +19,8 @@ import {
   store,
   sub,
 } from '../../ir/kernel.js';
-import { flagOf } from '../../ir/ops/declare.js';
-import { concrete, product as productOf } from '../../ir/types.js';
 import {
   alloc,
-  type Contraction,
   ceilDiv,
   evenly,
   isFirst,
@@ -34,10 +31,9 @@ import {
   tileShapes,
   tileTask,
 } from './contraction-tile.js';
-import { broadcastIndex, type Index, unflatten } from './indices.js';
 
 /** One factor: its element at (batch, i, k), where i is the row of the left factor, the column of the right one. */
-interface Factor {
+export interface Factor {
   readonly at: (batch: Expr, i: Expr, k: Expr) => Expr;
   /** Set where the factor lies in memory: distance between neighbours in i and in k. */
   readonly memory?: {
@@ -51,7 +47,7 @@ interface Factor {
 }
 
 /** `result[batch, m, n] = sum over k of a(batch, m, k) * b(batch, n, k)`. */
-interface Product {
+export interface Product {
   readonly batch: number;
   readonly m: number;
   readonly n: number;
@@ -61,71 +57,6 @@ interface Product {
   readonly finish: (batch: Expr, m: Expr, n: Expr, element: Expr) => Stmt[];
 }
 
-/** Reads a matmul node. Rows of an unbatched right factor are joined with the batch. */
-function productOfMatmul({ anchor, elements, finish }: Contraction): Product {
-  const [a, b] = anchor.operands;
-  const shape = concrete(anchor.results[0].type.shape);
-  const batchShape = shape.slice(0, -2);
-  const [m, n] = shape.slice(-2);
-  const transposed = [flagOf(anchor.attrs, 'ta'), flagOf(anchor.attrs, 'tb')];
-  const aShape = concrete(a.type.shape);
-  const k = aShape[aShape.length - (transposed[0] ? 2 : 1)];
-  const aBatch = aShape.slice(0, -2);
-  const joined =
-    !transposed[0] &&
-    productOf(concrete(b.type.shape).slice(0, -2)) === 1 &&
-    productOf(aBatch) === productOf(batchShape);
-  const batchIndex = (flat: Expr, own: readonly number[]): Index =>
-    broadcastIndex(unflatten(flat, batchShape), own, batchShape);
-  const factor = (value: typeof a, side: 0 | 1): Factor => {
-    const own = concrete(value.type.shape).slice(0, -2);
-    // The left factor is stored [i, k] unless transposed, the right one [k, i].
-    const alongK = (side === 0) !== transposed[side];
-    const index = (batch: Expr, i: Expr, kk: Expr): Index => {
-      if (joined && side === 0) {
-        const rows = unflatten(i, [...batchShape, m]);
-        return [...broadcastIndex(rows.slice(0, -1), own, batchShape), rows[rows.length - 1], kk];
-      }
-      return [...batchIndex(batch, own), ...(alongK ? [i, kk] : [kk, i])];
-    };
-    const cols = concrete(value.type.shape)[own.length + 1];
-    const flat = (batch: Expr, i: Expr, kk: Expr): Expr =>
-      joined && side === 0 ? add(mul(i, i32(cols)), kk) : elements.offset(value, index(batch, i, kk));
-    return {
-      at: (batch, i, kk) => elements.at(value, index(batch, i, kk)),
-      memory: elements.inMemory(value)
-        ? { name: elements.memory(value), offset: flat, i: alongK ? cols : 1, k: alongK ? 1 : cols }
-        : undefined,
-      alongK,
-    };
-  };
-  return {
-    batch: joined ? 1 : productOf(batchShape),
-    m: joined ? productOf(batchShape) * m : m,
-    n,
-    k,
-    a: factor(a, 0),
-    b: factor(b, 1),
-    finish: (batch, row, col, element) =>
-      joined
-        ? finish([...unflatten(row, [...batchShape, m]), col], element)
-        : finish([...unflatten(batch, batchShape), row, col], element),
-  };
-}
-
-/** The transposed product: columns become rows. */
-const swap = (p: Product): Product => ({
-  ...p,
-  m: p.n,
-  n: p.m,
-  a: p.b,
-  b: p.a,
-  finish: (batch, m, n, element) => p.finish(batch, n, m, element),
-});
-
-/** With few rows and many columns, packing the columns would cost as much as the product: pack the rows instead. */
-const skinny = (p: Product): boolean => p.m <= 16 && p.n > 2 * p.m && p.b.memory !== undefined;
-
 /** 4 x 8 reads less memory a product; 2 x 16 fits narrow remainders better. */
 function chooseTile(p: Product, choice: Partial<TileChoice>): TileChoice {
   const shape = choice.mr ? undefined : p.m <= 2 && p.n > 8 ? tileShapes[1] : tileShapes[0];
@@ -134,15 +65,13 @@ function chooseTile(p: Product, choice: Partial<TileChoice>): TileChoice {
   const kc = evenly(p.k, choice.kc ?? (p.k <= 1024 ? 1024 : 512), 1);
   // Columns packed by one grid iteration: up to 512 KiB, less where it leaves too few iterations.
   const most = Math.max(nr, roundUp(Math.floor(131072 / kc), nr));
-  const nc = evenly(p.n, choice.nc ?? Math.min(most, Math.max(64, roundUp(ceilDiv(p.n, 8), nr))), nr);
+  const nc = evenly(p.n, choice.nc ?? Math.min(most, Math.max(64, roundUp(ceilDiv(p.n, ceilDiv(8, p.batch)), nr))), nr);
   const mc = evenly(p.m, choice.mc ?? 512, mr);
   return { mr, nr, kc, mc, nc };
 }
 
-export function lowerProduct(contraction: Contraction): Stmt[] {
-  let p = productOfMatmul(contraction);
-  if (skinny(p)) p = swap(p);
-  const t = chooseTile(p, contraction.choice);
+export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
+  const t = chooseTile(p, choice);
   const rowBlocks = ceilDiv(p.m, t.mc);
   const columnBlocks = ceilDiv(p.n, t.nc);
   const steps = ceilDiv(p.k, t.kc);

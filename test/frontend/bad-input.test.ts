@@ -49,7 +49,11 @@ const bad: Readonly<Record<string, Bad>> = {
     says: /attribute "axis"/,
     graph: { nodes: [node('Relu', ['x'], ['y'], { axis: 1 })] },
   },
-  'an input that the op does not have': { code: 108, says: /input #1/, graph: { nodes: [node('Relu', ['x', 'x'], ['y'])] } },
+  'an input that the op does not have': {
+    code: 108,
+    says: /input #1/,
+    graph: { nodes: [node('Relu', ['x', 'x'], ['y'])] },
+  },
   'a result that is not given': {
     code: 108,
     says: /result #1 \("y"\)/,
@@ -72,7 +76,11 @@ const bad: Readonly<Record<string, Bad>> = {
       initializers: [floats('k', [1, 1, 5, 5], [...noise(25, 1)])],
     },
   },
-  'a string tensor': { code: 110, says: /string/, graph: { nodes: [relu], initializers: [{ name: 's', dims: [1], dataType: 8 }] } },
+  'a string tensor': {
+    code: 110,
+    says: /string/,
+    graph: { nodes: [relu], initializers: [{ name: 's', dims: [1], dataType: 8 }] },
+  },
   'a tensor with too little data': {
     code: 102,
     says: /tensor "w" has 3 elements of data, \[4,3\] of float needs 12/,
@@ -90,7 +98,11 @@ const bad: Readonly<Record<string, Bad>> = {
       nodes: [node('Cast', ['x'], ['s'], { to: 7 }), node('Reshape', ['x', 's'], ['y'])],
     },
   },
-  'no data input': { code: 120, says: /no data input/, graph: { nodes: [node('Relu', ['w'], ['y'])], inputs: [], initializers: [w] } },
+  'no data input': {
+    code: 120,
+    says: /no data input/,
+    graph: { nodes: [node('Relu', ['w'], ['y'])], inputs: [], initializers: [w] },
+  },
   'data inputs that cannot be told': {
     code: 121,
     says: /a, b/,
@@ -190,23 +202,28 @@ describe.runIf(hasData)('mutations', () => {
 
   it.each(sources)('%s, cut off', (path) => {
     const whole = model(path);
-    for (let i = 0; i < 60; i++) survives(whole.subarray(0, mix32(i) % whole.length), `${path}[:${mix32(i) % whole.length}]`);
+    for (let i = 0; i < 60; i++)
+      survives(whole.subarray(0, mix32(i) % whole.length), `${path}[:${mix32(i) % whole.length}]`);
   });
 
-  it.each(sources)('%s, with bytes changed', (path) => {
-    const whole = model(path);
-    // Weights are most of the bytes, and any weights are weights: the graph lies at the ends of the file.
-    const end = Math.min(whole.length, 20_000);
-    const outcomes = { module: 0, error: 0 };
-    for (let i = 0; i < 500; i++) {
-      const bytes = Uint8Array.from(whole);
-      for (let k = 0; k <= i % 4; k++) {
-        const r = mix32(i * 8 + k);
-        const at = r & 1 ? (r >>> 9) % end : whole.length - 1 - ((r >>> 9) % end);
-        bytes[at] = mix32(r) & 255;
+  it.each(sources)(
+    '%s, with bytes changed',
+    (path) => {
+      const whole = model(path);
+      // Weights are most of the bytes, and any weights are weights: the graph lies at the ends of the file.
+      const end = Math.min(whole.length, 20_000);
+      const outcomes = { module: 0, error: 0 };
+      for (let i = 0; i < 500; i++) {
+        const bytes = Uint8Array.from(whole);
+        for (let k = 0; k <= i % 4; k++) {
+          const r = mix32(i * 8 + k);
+          const at = r & 1 ? (r >>> 9) % end : whole.length - 1 - ((r >>> 9) % end);
+          bytes[at] = mix32(r) & 255;
+        }
+        outcomes[survives(bytes, `${path}, mutation ${i}`)]++;
       }
-      outcomes[survives(bytes, `${path}, mutation ${i}`)]++;
-    }
-    expect(outcomes.error).toBeGreaterThan(50);
-  }, 300_000);
+      expect(outcomes.error).toBeGreaterThan(50);
+    },
+    300_000,
+  );
 });

@@ -109,7 +109,9 @@ describe('what trains', () => {
     ]);
     expect(load(g, { weights }).module.weights.get('w')?.data).toEqual(noise(12, 1));
     expect(() => load(g, { weights: new Map([...weights, ['c', data([3], 3)]]) })).toThrow(/has not: c/);
-    expect(() => load(g, { weights: new Map([['w', data([3, 4], 12)]]) })).toThrow(/is f32\[3,4\], the model needs f32\[4,3\]/);
+    expect(() => load(g, { weights: new Map([['w', data([3, 4], 12)]]) })).toThrow(
+      /is f32\[3,4\], the model needs f32\[4,3\]/,
+    );
     expect(() => load(g, { weights: new Map([['w', data([4, 3], 12)]]) })).toThrow(/a weight has no values.*: b/);
   });
 });
@@ -121,7 +123,12 @@ describe('initialisation', () => {
       node('Flatten', ['h'], ['f']),
       node('Gemm', ['f', 'w'], ['y'], { transB: 1 }),
     ],
-    inputs: [valueInfo('x', ['N', 64, 6, 6]), valueInfo('k', [128, 32, 3, 3]), valueInfo('c', [128]), valueInfo('w', [50, 2048])],
+    inputs: [
+      valueInfo('x', ['N', 64, 6, 6]),
+      valueInfo('k', [128, 32, 3, 3]),
+      valueInfo('c', [128]),
+      valueInfo('w', [50, 2048]),
+    ],
   };
   const deviation = (v: Float32Array): number => Math.sqrt(v.reduce((s, x) => s + x * x, 0) / v.length);
 
@@ -168,7 +175,10 @@ describe('training and prediction', () => {
   });
 
   it('leaves padding rows out of a mean over the batch', () => {
-    const { module } = load({ nodes: [node('MatMul', ['x', 'w'], ['h']), node('ReduceMean', ['h'], ['y'], { keepdims: 0 })], initializers: [w] });
+    const { module } = load({
+      nodes: [node('MatMul', ['x', 'w'], ['h']), node('ReduceMean', ['h'], ['y'], { keepdims: 0 })],
+      initializers: [w],
+    });
     const x = noise(12, 5);
     const two = run(module, 'predict', 2, { x: x.slice(0, 8) }).outputs.y;
     const padded = run(module, 'train', 3, { x, valid: [1, 1, 0] }).outputs.y;
@@ -217,7 +227,10 @@ describe('shape arithmetic', () => {
       ],
       initializers: [ints('zero', [], [0]), ints('two', [], [2]), ints('axis', [1], [0]), ints('rest', [1], [-1])],
     });
-    expect(findFunction(module, 'predict').nodes.map((n) => printShape(n.results[0].type.shape))).toEqual(['[2*N,2]', '[N,4]']);
+    expect(findFunction(module, 'predict').nodes.map((n) => printShape(n.results[0].type.shape))).toEqual([
+      '[2*N,2]',
+      '[N,4]',
+    ]);
     expect(module.state).toEqual([]);
   });
 
@@ -237,20 +250,70 @@ describe('layers', () => {
   const rows = [valueInfo('x', ['N', 6, 4])];
 
   it('writes a product of [N,T,in] with one matrix over rows', () => {
-    const { module } = load({ nodes: [node('MatMul', ['x', 'w'], ['h']), node('Add', ['h', 'b'], ['y'])], inputs: rows, initializers: [w, b] });
+    const { module } = load({
+      nodes: [node('MatMul', ['x', 'w'], ['h']), node('Add', ['h', 'b'], ['y'])],
+      inputs: rows,
+      initializers: [w, b],
+    });
     expect(ops(module)).toEqual(['reshape', 'matmul', 'reshape', 'add']);
     expect(outputShape(module)).toBe('[N,6,3]');
   });
 
   it.each<[string, Graph, number[]]>([
-    ['Gemm with alpha, beta, transA', { nodes: [node('Transpose', ['x'], ['xt']), node('Gemm', ['xt', 'w', 'b'], ['y'], { alpha: 0.5, beta: 0.25, transA: 1 })], initializers: [w, b] }, [4]],
-    ['1-D convolution, dilated, grouped, with bias', { nodes: [node('Conv', ['x', 'k', 'c'], ['y'], { dilations: [2], group: 2, pads: [1, 2], strides: [2] })], inputs: rows, initializers: [floats('k', [4, 3, 2], wave(24)), floats('c', [4], wave(4))] }, [6, 4]],
-    ['1-D pooling in ceil mode', { nodes: [node('MaxPool', ['x'], ['y'], { kernel_shape: [3], strides: [2], ceil_mode: 1 })], inputs: rows }, [6, 4]],
-    ['softmax over all axes from 1 on, before opset 13', { nodes: [node('Softmax', ['x'], ['y'], { axis: 1 })], inputs: rows, opset: 11 }, [6, 4]],
-    ['softmax along one axis, from opset 13 on', { nodes: [node('Softmax', ['x'], ['y'], { axis: 1 })], inputs: rows }, [6, 4]],
+    [
+      'Gemm with alpha, beta, transA',
+      {
+        nodes: [
+          node('Transpose', ['x'], ['xt']),
+          node('Gemm', ['xt', 'w', 'b'], ['y'], { alpha: 0.5, beta: 0.25, transA: 1 }),
+        ],
+        initializers: [w, b],
+      },
+      [4],
+    ],
+    [
+      '1-D convolution, dilated, grouped, with bias',
+      {
+        nodes: [node('Conv', ['x', 'k', 'c'], ['y'], { dilations: [2], group: 2, pads: [1, 2], strides: [2] })],
+        inputs: rows,
+        initializers: [floats('k', [4, 3, 2], wave(24)), floats('c', [4], wave(4))],
+      },
+      [6, 4],
+    ],
+    [
+      '1-D pooling in ceil mode',
+      { nodes: [node('MaxPool', ['x'], ['y'], { kernel_shape: [3], strides: [2], ceil_mode: 1 })], inputs: rows },
+      [6, 4],
+    ],
+    [
+      'softmax over all axes from 1 on, before opset 13',
+      { nodes: [node('Softmax', ['x'], ['y'], { axis: 1 })], inputs: rows, opset: 11 },
+      [6, 4],
+    ],
+    [
+      'softmax along one axis, from opset 13 on',
+      { nodes: [node('Softmax', ['x'], ['y'], { axis: 1 })], inputs: rows },
+      [6, 4],
+    ],
     ['Clip by attributes', { nodes: [node('Clip', ['x'], ['y'], { min: -0.25, max: 0.5 })], opset: 9 }, [4]],
-    ['SAME_LOWER padding', { nodes: [node('Conv', ['x', 'k'], ['y'], { auto_pad: 'SAME_LOWER', strides: [2, 2] })], inputs: [valueInfo('x', ['N', 2, 5, 6])], initializers: [floats('k', [3, 2, 2, 4], wave(48))] }, [2, 5, 6]],
-    ['layer normalisation', { nodes: [node('LayerNormalization', ['x', 's', 'o'], ['y'])], initializers: [floats('s', [4], wave(4)), floats('o', [4], wave(4, 3))], opset: 17 }, [4]],
+    [
+      'SAME_LOWER padding',
+      {
+        nodes: [node('Conv', ['x', 'k'], ['y'], { auto_pad: 'SAME_LOWER', strides: [2, 2] })],
+        inputs: [valueInfo('x', ['N', 2, 5, 6])],
+        initializers: [floats('k', [3, 2, 2, 4], wave(48))],
+      },
+      [2, 5, 6],
+    ],
+    [
+      'layer normalisation',
+      {
+        nodes: [node('LayerNormalization', ['x', 's', 'o'], ['y'])],
+        initializers: [floats('s', [4], wave(4)), floats('o', [4], wave(4, 3))],
+        opset: 17,
+      },
+      [4],
+    ],
   ])('%s is what onnxruntime computes', async (_name, g, shape) => {
     const n = 3 * shape.reduce((p, d) => p * d, 1);
     const result = load(g);
@@ -285,7 +348,11 @@ describe('layers', () => {
 
   it('takes the shape of --input', () => {
     const nodes = [node('Conv', ['x:0', 'k'], ['y'])];
-    const g: Graph = { nodes, inputs: [valueInfo('x:0', ['b', 1, 8, 8])], initializers: [floats('k', [2, 1, 3, 3], wave(18))] };
+    const g: Graph = {
+      nodes,
+      inputs: [valueInfo('x:0', ['b', 1, 8, 8])],
+      initializers: [floats('k', [2, 1, 3, 3], wave(18))],
+    };
     expect(outputShape(load(g).module)).toBe('[N,2,6,6]');
     expect(outputShape(load(g, { inputs: ['x:0:Nx1x5x7'] }).module)).toBe('[N,2,3,5]');
     expect(outputShape(load(g, { inputs: ['x:0'] }).module)).toBe('[N,2,6,6]');

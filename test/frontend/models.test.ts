@@ -51,7 +51,13 @@ const withoutWeights: readonly Case[] = [
   { path: 'onnx-light/light_bvlc_alexnet.onnx', parameters: 16, output: '[N,1000]', fixed: 1 },
   { path: 'onnx-light/light_vgg19.onnx', parameters: 38, output: '[N,1000]', fixed: 1 },
   { path: 'onnx-light/light_resnet50.onnx', parameters: 161, output: '[N,1000]', fixed: 1 },
-  { path: 'onnx-light/light_squeezenet.onnx', parameters: 52, output: '[N,1000,1,1]', fixed: 1, small: 'data_0:Nx3x64x64' },
+  {
+    path: 'onnx-light/light_squeezenet.onnx',
+    parameters: 52,
+    output: '[N,1000,1,1]',
+    fixed: 1,
+    small: 'data_0:Nx3x64x64',
+  },
   { path: 'onnx-light/light_shufflenet.onnx', parameters: 150, output: '[N,1000]', fixed: 1 },
   { path: 'onnx-light/light_densenet121.onnx', parameters: 606, output: '[N,1000,1,1]', fixed: 1 },
 ];

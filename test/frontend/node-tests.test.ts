@@ -49,7 +49,9 @@ function outcome(test: NodeTest, asData: 0 | 1): Outcome {
     const mode = training ? 'train' : 'predict';
     const read = new FunctionImport(mode, model, nodes, { tensors, inputs }, plan, constants, {}).func();
     const examples = values[0].type.shape[0] as number;
-    const func = rebuild(read, 'bind-batch', { type: (v) => ({ ...v.type, shape: bindShape(v.type.shape, { N: examples }) }) });
+    const func = rebuild(read, 'bind-batch', {
+      type: (v) => ({ ...v.type, shape: bindShape(v.type.shape, { N: examples }) }),
+    });
     if (training) given.valid = new Float64Array(examples).fill(1);
     const state = Object.fromEntries(
       [...plan.values(), ...constants.values()].map((p) => [p.entry.name, float64(p.tensor.data!().data)]),
@@ -58,7 +60,8 @@ function outcome(test: NodeTest, asData: 0 | 1): Outcome {
     test.outputs.forEach((bytes, i) => {
       const want = float64(readTensor(tensorProto(bytes), test.name).data().data);
       const name = model.outputs[i];
-      if (name in got) expect(relativeError(got[name], want), `${test.name}: ${name}`).toBeLessThan(tolerance(test.name));
+      if (name in got)
+        expect(relativeError(got[name], want), `${test.name}: ${name}`).toBeLessThan(tolerance(test.name));
     });
     return 'agrees';
   } catch (e) {
@@ -87,7 +90,11 @@ describe.runIf(hasData)('ONNX node tests', () => {
   const known = (t: NodeTest): boolean => {
     try {
       const { nodes, inputs } = decode(t.model, t.name);
-      return inputs.length > 0 && inputs.length === t.inputs.length && nodes.every((n) => n.domain === '' && handlers.has(n.op));
+      return (
+        inputs.length > 0 &&
+        inputs.length === t.inputs.length &&
+        nodes.every((n) => n.domain === '' && handlers.has(n.op))
+      );
     } catch {
       return false;
     }

@@ -136,24 +136,46 @@ const scratchView = new DataView(scratchBytes.buffer);
 
 /** A growing sequence of bytes, with the encodings that instructions need. */
 export class Code {
-  readonly bytes: number[] = [];
+  private buffer = new Uint8Array(64);
+  private used = 0;
+
+  get length(): number {
+    return this.used;
+  }
+
+  get bytes(): Uint8Array {
+    return this.buffer.subarray(0, this.used);
+  }
+
+  private reserve(count: number): void {
+    const needed = this.used + count;
+    if (needed <= this.buffer.length) return;
+    const larger = new Uint8Array(Math.max(needed, 2 * this.buffer.length));
+    larger.set(this.bytes);
+    this.buffer = larger;
+  }
+
+  private byte(value: number): void {
+    if (this.used === this.buffer.length) this.reserve(1);
+    this.buffer[this.used++] = value;
+  }
 
   /** Instructions without immediates. */
   op(...opcodes: readonly number[]): this {
-    for (const o of opcodes) this.bytes.push(o);
+    for (const o of opcodes) this.byte(o);
     return this;
   }
 
   /** One instruction with one unsigned immediate: a local, a branch depth. */
   at(opcode: number, immediate: number): this {
-    this.bytes.push(opcode);
+    this.byte(opcode);
     return this.unsigned(immediate);
   }
 
   /** Vector instructions without immediates. */
   simd(...opcodes: readonly number[]): this {
     for (const o of opcodes) {
-      this.bytes.push(0xfd);
+      this.byte(0xfd);
       this.unsigned(o);
     }
     return this;
@@ -162,49 +184,51 @@ export class Code {
   /** A vector instruction that names a lane. */
   lane(opcode: number, lane: number): this {
     this.simd(opcode);
-    this.bytes.push(lane);
+    this.byte(lane);
     return this;
   }
 
   /** A scalar memory access; `align` is the logarithm of the alignment. */
   memory(opcode: number, align: number, offset: number): this {
-    this.bytes.push(opcode);
+    this.byte(opcode);
     return this.unsigned(align).unsigned(offset);
   }
 
   /** A vector memory access. Byte alignment is promised of nothing but the access's own lanes. */
   simdMemory(opcode: number, align: number, offset: number, lane?: number): this {
     this.simd(opcode).unsigned(align).unsigned(offset);
-    if (lane !== undefined) this.bytes.push(lane);
+    if (lane !== undefined) this.byte(lane);
     return this;
   }
 
   i32(value: number): this {
-    this.bytes.push(0x41);
+    this.byte(0x41);
     return this.signed(value);
   }
 
   f32(value: number): this {
-    this.bytes.push(0x43);
+    this.byte(0x43);
     return this.float(value);
   }
 
   /** The same or four different 32-bit patterns, given as i32. */
   lanes(values: readonly number[]): this {
     this.simd(simd.const);
-    for (const v of values) this.bytes.push(v & 255, (v >> 8) & 255, (v >> 16) & 255, (v >> 24) & 255);
+    for (const v of values) this.op(v & 255, (v >> 8) & 255, (v >> 16) & 255, (v >> 24) & 255);
     return this;
   }
 
   /** Picks 32-bit lanes: 0 to 3 of the first operand, 4 to 7 of the second. */
   shuffle(...lanes: readonly number[]): this {
     this.simd(simd.shuffle);
-    for (const l of lanes) this.bytes.push(4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3);
+    for (const l of lanes) this.op(4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3);
     return this;
   }
 
   append(other: Code): this {
-    for (const b of other.bytes) this.bytes.push(b);
+    this.reserve(other.length);
+    this.buffer.set(other.bytes, this.used);
+    this.used += other.length;
     return this;
   }
 
@@ -212,10 +236,10 @@ export class Code {
   unsigned(value: number): this {
     let rest = value >>> 0;
     while (rest > 127) {
-      this.bytes.push((rest & 127) | 128);
+      this.byte((rest & 127) | 128);
       rest >>>= 7;
     }
-    this.bytes.push(rest);
+    this.byte(rest);
     return this;
   }
 
@@ -223,23 +247,23 @@ export class Code {
   signed(value: number): this {
     let rest = value | 0;
     while (rest < -64 || rest > 63) {
-      this.bytes.push((rest & 127) | 128);
+      this.byte((rest & 127) | 128);
       rest >>= 7;
     }
-    this.bytes.push(rest & 127);
+    this.byte(rest & 127);
     return this;
   }
 
   name(text: string): this {
     const utf8 = new TextEncoder().encode(text);
     this.unsigned(utf8.length);
-    for (const b of utf8) this.bytes.push(b);
+    for (const b of utf8) this.byte(b);
     return this;
   }
 
   private float(value: number): this {
     scratchView.setFloat32(0, value, true);
-    for (const b of scratchBytes) this.bytes.push(b);
+    for (const b of scratchBytes) this.byte(b);
     return this;
   }
 }
@@ -269,7 +293,7 @@ export interface MemoryImport {
 function section(out: Code, id: number, items: readonly Code[]): void {
   const body = new Code().unsigned(items.length);
   for (const item of items) body.append(item);
-  out.op(id).unsigned(body.bytes.length).append(body);
+  out.op(id).unsigned(body.length).append(body);
 }
 
 function functionBody(f: WasmFunction): Code {
@@ -282,7 +306,7 @@ function functionBody(f: WasmFunction): Code {
   const code = new Code().unsigned(runs.length);
   for (const r of runs) code.unsigned(r.count).op(r.type);
   code.append(f.body).op(op.end);
-  return new Code().unsigned(code.bytes.length).append(code);
+  return new Code().unsigned(code.length).append(code);
 }
 
 /** A module that imports its memory as `env.memory` and exports each function by its name. */
@@ -313,5 +337,5 @@ export function encodeModule(functions: readonly WasmFunction[], memory: MemoryI
     functions.map((f, i) => new Code().name(f.name).op(0).unsigned(i)),
   );
   section(out, 10, functions.map(functionBody));
-  return Uint8Array.from(out.bytes);
+  return out.bytes.slice();
 }

@@ -64,7 +64,7 @@ export function printIf(frame: Frame, condition: number, body: () => void): void
   frame.enter();
   body();
   const inner = frame.leave();
-  if (inner.bytes.length === 0) return;
+  if (inner.length === 0) return;
   frame.code.at(op.get, condition).op(op.if, 0x40).append(inner).op(op.end);
 }
 
@@ -77,8 +77,8 @@ export function printEither(frame: Frame, condition: number, body: () => void, o
   };
   const then = print(body);
   const otherwise = print(other);
-  if (then.bytes.length + otherwise.bytes.length === 0) return;
+  if (then.length + otherwise.length === 0) return;
   frame.code.at(op.get, condition).op(op.if, 0x40).append(then);
-  if (otherwise.bytes.length > 0) frame.code.op(op.else).append(otherwise);
+  if (otherwise.length > 0) frame.code.op(op.else).append(otherwise);
   frame.code.op(op.end);
 }

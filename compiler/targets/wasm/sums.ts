@@ -92,9 +92,9 @@ function printUnshifted(frame: Frame, sum: Sum, base?: number): void {
   let constant = sum.constant;
   let key = base === undefined ? '' : `$${base}`;
   const levels = sum.terms.map((t) => frame.levelOf(t.atom));
-  const outer = [...new Set(levels)].filter((l) => l < frame.level).sort((a, b) => a - b);
-  if (frame.level > 0 && outer[0] !== 0 && constant !== 0 && base !== undefined) outer.unshift(0);
-  for (const level of outer) {
+  for (let level = 0; level < frame.level; level++) {
+    const addsToBase = level === 0 && base !== undefined && constant !== 0;
+    if (!addsToBase && !levels.includes(level)) continue;
     const terms = sum.terms.filter((_, i) => levels[i] === level);
     const single = partial === undefined && constant === 0 && terms.length === 1 && terms[0].factor === 1;
     if (single && terms[0].atom.kind === 'ref') {
@@ -102,7 +102,8 @@ function printUnshifted(frame: Frame, sum: Sum, base?: number): void {
       key = `$${partial}`;
       continue;
     }
-    key += terms.map((t) => `+${t.factor}*${t.key}`).join('') + (constant === 0 ? '' : `+${constant}`);
+    for (const t of terms) key += `+${t.factor}*${t.key}`;
+    if (constant !== 0) key += `+${constant}`;
     const [from, added] = [partial, constant];
     partial = frame.cached(level, key, () => printParts(frame, from, terms, added));
     constant = 0;

@@ -1,0 +1,15 @@
+/**
+ * The short version of the proof in test/prove: one seed, a hundred steps.
+ */
+import { existsSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { data, inOnnxruntime, model, trainOnce } from './mnist-run.js';
+
+describe.runIf(existsSync(model) && existsSync(data))('MNIST', () => {
+  it('learns in 100 steps, and onnxruntime agrees with the exported model', async () => {
+    const { accuracy, onnx } = trainOnce(1, ['--steps', '100']);
+    // A hundred steps are a fifth of an epoch; the study's nets are above 95% there.
+    expect(accuracy).toBeGreaterThan(0.95);
+    expect(await inOnnxruntime(onnx, 10_000)).toBeCloseTo(accuracy, 3);
+  });
+});
