@@ -16,8 +16,8 @@ import { writeArtifact } from './artifact-folder.js';
 import { curvesSvg, type Panel } from './curves-svg.js';
 import { plot } from './plot.js';
 import { chooseReporter } from './reporters.js';
-import { loadTrainingData, results } from './run.js';
 import { duration, percent, type Terminal, table } from './terminal.js';
+import { loadTrainingData, results } from './train.js';
 
 const MODEL = 'examples/digits/digits.onnx';
 const DATA = 'examples/digits/digits.csv.gz';

@@ -5,7 +5,6 @@
 import type { Command } from 'commander';
 import type { Manifest } from '../ir/artifact.js';
 import { printShape, product, replicated, storedBytes } from '../ir/types.js';
-import { loadArtifact } from '../runtime/artifact.js';
 import { memorySize, quantity, type Terminal, table } from './terminal.js';
 
 interface Flags {
@@ -26,7 +25,9 @@ export function addInspect(program: Command, terminal: Terminal): void {
     .option('--kernels', 'only the kernels: what each computes, its cost, why it stopped growing')
     .option('--memory', 'only the memory: planned peak, lower bound, sums by role')
     .option('--json', 'as one JSON object')
-    .action((dir: string, flags: Flags) => {
+    .action(async (dir: string, flags: Flags) => {
+      // Loaded here, so that `compile` starts without the runtime.
+      const { loadArtifact } = await import('../runtime/artifact.js');
       const { manifest } = loadArtifact(dir);
       const chosen = sectionNames.filter((n) => n !== 'summary' && flags[n]);
       const names = chosen.length > 0 ? chosen : defaultSections;

@@ -1,11 +1,9 @@
 /**
- * The schema of an artifact's manifest.json: all that a runtime must know to run a compiled model. A manifest is untrusted
- * input: the schema settles every type, and forbids unknown keys and names that could leave the folder; bounds between
- * parts (buffers inside memories, arguments of steps) are the runtime's to check.
+ * An artifact on disk: the names of its files, and manifest.json, which holds all that a runtime must know to run a compiled
+ * model. Its schema is apart, so that only what reads manifests loads it.
  */
-import { z } from 'zod';
-import type { Program } from './program.js';
-import { dtypes } from './types.js';
+import type { z } from 'zod';
+import type { defaultsSchema, manifestSchema, tensorInfo } from './artifact-schema.js';
 
 export const SCHEMA_VERSION = 1;
 export const MANIFEST = 'manifest.json';
@@ -14,172 +12,18 @@ export const WASM_MODULE = 'kernels/program.wasm';
 export const WEIGHTS = 'weights.safetensors';
 export const TEMPLATE = 'model.onnx';
 
-const size = z.int().nonnegative();
-const name = z.string().min(1);
-const dtype = z.enum(dtypes);
-const shape = z.array(size);
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 in lower-case hex');
-const layout = z.enum(['dense', 'packed-lower']);
-
-/** A name that is also the beginning of a file's name: no separators, no control characters, not `.` or `..`. */
-const fileStem = z.string().regex(/^(?!\.{1,2}$)[^/\\\p{Cc}]+$/u, 'not usable as a file name');
-/** A relative path of plain segments: cannot leave the folder. */
-const path = z
-  .string()
-  .regex(/^(?!\.{1,2}(\/|$))[\w.+-]+(\/(?!\.{1,2}(\/|$))[\w.+-]+)*$/, 'not a plain relative path inside the artifact');
-
-const tensorInfo = z.strictObject({ name, dtype, shape });
-
-export const programSchema: z.ZodType<Program> = z.strictObject({
-  name,
-  target: z.enum(['wasm', 'webgpu']),
-  memories: z.array(z.strictObject({ name, bytes: size })),
-  buffers: z.array(
-    z.strictObject({
-      name,
-      memory: name,
-      offset: size,
-      dtype,
-      layout,
-      shape,
-      bytes: size,
-      role: z.enum(['state', 'input', 'output', 'constant', 'transient']),
-    }),
-  ),
-  kernels: z.array(
-    z.strictObject({
-      name,
-      grid: size,
-      scratch: size,
-      flops: z.number().nonnegative(),
-      bytes: z.number().nonnegative(),
-      computes: z.array(z.string()),
-      source: z.string(),
-      stopped: z.string(),
-    }),
-  ),
-  functions: z.array(
-    z.strictObject({
-      name,
-      inputs: z.array(z.strictObject({ name, buffer: name })),
-      outputs: z.array(z.strictObject({ name, buffer: name })),
-      segments: z.array(
-        z.strictObject({
-          name,
-          guard: name.optional(),
-          steps: z.array(
-            z.strictObject({
-              slot: name,
-              variants: z
-                .array(
-                  z.strictObject({
-                    kernel: name,
-                    requires: z.strictObject({
-                      features: z.array(z.string()),
-                      limits: z.record(z.string(), z.number()),
-                    }),
-                    cost: z.number(),
-                  }),
-                )
-                .min(1),
-              args: z.array(name),
-            }),
-          ),
-        }),
-      ),
-    }),
-  ),
-  plan: z.strictObject({ peak: size, liveBound: size }),
-});
-
-/** Hyper-parameters as the compiler resolved them; `run` uses each unless an option replaces it. Further keys are reported, not read. */
-export const defaultsSchema = z
-  .object({
-    preset: z.string(),
-    /** Learning rate eta0 at the first step. */
-    lr: z.number().nonnegative(),
-    lr_schedule: z.enum(['polynomial', 'constant']),
-    /** Exponent p_decay of the polynomial schedule. */
-    lr_power: z.number().nonnegative(),
-    momentum: z.number().min(0),
-    momentum_rule: z.enum(['tied', 'constant']),
-    /** lambda; absent where no curvature is used. */
-    damping: z.number().nonnegative().optional(),
-    /** kappa of the KL clip; absent or 0: no clip. */
-    kl_clip: z.number().nonnegative().optional(),
-    /** Whether kappa decays with (lr/lr0)^2. */
-    kl_decay: z.boolean().optional(),
-    weight_rescaling: z.enum(['shrink', 'always', 'off']).optional(),
-    weight_decay: z.number().nonnegative(),
-    epochs: z.number().positive(),
-  })
-  .catchall(z.union([z.string(), z.number(), z.boolean(), z.null()]));
-
-export const manifestSchema = z.strictObject({
-  schema: z.literal(SCHEMA_VERSION),
-  generator: z.string(),
-  model: z.strictObject({ name: fileStem, file: z.string(), sha256 }),
-  target: z.enum(['wasm', 'webgpu']),
-  optimizer: z.enum(['spngd', 'sgd']),
-  batch: z.strictObject({ train: z.int().positive(), eval: z.int().positive() }),
-  seed: z.int(),
-  loss: z.strictObject({
-    kind: z.enum(['softmax-cross-entropy', 'mean-squared-error', 'output']),
-    /** Absent where the model computes its own loss and takes no target. */
-    target: z.strictObject({ dtype, shape, classes: z.int().positive().optional() }).optional(),
-  }),
-  /** Data inputs, shapes with the training batch first. */
-  inputs: z.array(tensorInfo),
-  /** What `predict` returns, shapes with the evaluation batch. */
-  outputs: z.array(tensorInfo),
-  parameters: z.array(z.strictObject({ name, trainable: z.boolean(), rule: z.string(), why: z.string(), shape })),
-  state: z.array(
-    z.strictObject({
-      name,
-      dtype,
-      shape,
-      layout,
-      role: z.enum([
-        'parameter',
-        'constant',
-        'velocity',
-        'running-statistic',
-        'factor',
-        'inverse',
-        'history',
-        'schedule',
-        'counter',
-      ]),
-      owner: z.union([z.literal('all'), size]),
-      lifetime: z.enum(['artifact', 'training']),
-      checkpoint: z.boolean(),
-      init: z.discriminatedUnion('kind', [
-        z.strictObject({ kind: z.literal('weights') }),
-        z.strictObject({ kind: z.literal('fill'), value: z.number() }),
-      ]),
-      of: name.optional(),
-    }),
-  ),
-  defaults: defaultsSchema,
-  /** For each function, what the elements of its output `metrics` are. */
-  functions: z.record(z.string(), z.strictObject({ metrics: z.array(name).optional() })),
-  program: programSchema,
-  files: z.record(path, z.strictObject({ bytes: size, sha256 })),
-});
-
 export type Manifest = z.infer<typeof manifestSchema>;
 export type Defaults = Manifest['defaults'];
 export type StateInfo = Manifest['state'][number];
 export type TensorInfo = z.infer<typeof tensorInfo>;
 
 /**
- * The bytes of manifest.json. Checks the manifest against its schema, which also puts keys in the schema's order, so that
- * equal manifests give equal bytes. Throws a ZodError where it does not fit: a fault of the compiler.
+ * The bytes of manifest.json: equal manifests give equal bytes, where their keys stand in the schema's order (as `compile`
+ * makes them). Not checked here: what reads a manifest must check it anyway.
  */
 export function encodeManifest(manifest: Manifest): Uint8Array {
-  const checked = manifestSchema.parse(manifest);
   const sorted = <T>(record: Record<string, T>): Record<string, T> =>
     Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));
-  const ordered = { ...checked, functions: sorted(checked.functions), files: sorted(checked.files) };
+  const ordered = { ...manifest, functions: sorted(manifest.functions), files: sorted(manifest.files) };
   return new TextEncoder().encode(`${JSON.stringify(ordered, null, 1)}\n`);
 }

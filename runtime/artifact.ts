@@ -5,7 +5,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
 import { join, sep } from 'node:path';
-import { MANIFEST, type Manifest, manifestSchema, SCHEMA_VERSION, WEIGHTS } from '../ir/artifact.js';
+import { MANIFEST, type Manifest, SCHEMA_VERSION, WEIGHTS } from '../ir/artifact.js';
+import { manifestSchema } from '../ir/artifact-schema.js';
 import {
   fileHash,
   fileMissing,

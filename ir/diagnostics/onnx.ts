@@ -11,7 +11,12 @@ const some = (names: readonly string[]): string =>
 // ---- The file ----
 
 export const notOnnx = (file: string, why: string): UserError =>
-  new UserError(101, `this is not a readable ONNX model: ${why}`, 'export the model again, or copy the file again', file);
+  new UserError(
+    101,
+    `this is not a readable ONNX model: ${why}`,
+    'export the model again, or copy the file again',
+    file,
+  );
 
 export const brokenGraph = (why: string, where: Loc | string): UserError =>
   new UserError(102, why, 'the file breaks the rules of ONNX: export the model again', where);
@@ -40,26 +45,29 @@ export const definedTwice = (value: string, where: Loc | string): UserError =>
     where,
   );
 
+export const externalData = (tensor: string, where: Loc | string): UserError =>
+  new UserError(
+    106,
+    `${tensor} keeps its data in another file`,
+    "write the model as one file: python -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one.onnx')\"",
+    where,
+  );
+
 // ---- Nodes ----
 
 export const unsupportedOp = (op: string, domain: string, opset: number, loc: Loc): UserError =>
   new UserError(
-    106,
+    110,
     `op ${domain === '' ? op : `${domain}.${op}`} (opset ${opset}) is not supported`,
     domain === ''
       ? 'express it by other ops before export, or cut it off the model'
-      : 'only standard ONNX ops (domain ai.onnx) are known: export without contributed or custom ops',
+      : 'only standard ONNX ops (domain ai.onnx) are known: export without contributed or custom ops, and inline functions',
     loc,
   );
 
-export const unsupportedVersion = (
-  op: string,
-  opset: number,
-  known: readonly [number, number],
-  loc: Loc,
-): UserError =>
+export const unsupportedVersion = (op: string, opset: number, known: readonly [number, number], loc: Loc): UserError =>
   new UserError(
-    107,
+    111,
     `op ${op} is known in opsets ${known[0]} to ${known[1]}, but the model uses opset ${opset}`,
     `export with an opset from ${known[0]} to ${known[1]} (onnx.version_converter converts a file)`,
     loc,
@@ -67,7 +75,7 @@ export const unsupportedVersion = (
 
 export const unsupportedForm = (op: string, opset: number, form: string, loc: Loc): UserError =>
   new UserError(
-    108,
+    112,
     `op ${op} (opset ${opset}): ${form} is not supported`,
     'express it in another form before export',
     loc,
@@ -75,7 +83,7 @@ export const unsupportedForm = (op: string, opset: number, form: string, loc: Lo
 
 export const misfit = (op: string, opset: number, why: string, loc: Loc): UserError =>
   new UserError(
-    109,
+    113,
     `op ${op} (opset ${opset}) cannot take its inputs: ${why}`,
     'check the model, and the shapes of its data inputs (--input NAME:Nx3x224x224)',
     loc,
@@ -83,7 +91,7 @@ export const misfit = (op: string, opset: number, why: string, loc: Loc): UserEr
 
 export const unsupportedType = (what: string, type: string, where: Loc | string): UserError =>
   new UserError(
-    110,
+    114,
     `${what} has element type ${type}, which is not supported`,
     'float, float16, double, bool and the integers are: convert the model',
     where,
@@ -91,7 +99,7 @@ export const unsupportedType = (what: string, type: string, where: Loc | string)
 
 export const mustBeKnown = (op: string, opset: number, what: string, loc: Loc): UserError =>
   new UserError(
-    111,
+    115,
     `op ${op} (opset ${opset}): ${what} must be known when the model is compiled, but it is computed from data`,
     'export with constant shapes and parameters (constant folding helps)',
     loc,
@@ -99,7 +107,7 @@ export const mustBeKnown = (op: string, opset: number, what: string, loc: Loc): 
 
 export const batchArithmetic = (value: string, loc: Loc): UserError =>
   new UserError(
-    112,
+    116,
     `"${value}" is computed from the batch size in a way that is not understood`,
     'only multiples of the batch size can flow through shape arithmetic: export with a fixed batch',
     loc,
@@ -182,7 +190,12 @@ export const cannotTrain = (name: string, why: string): UserError =>
   new UserError(135, `--train: "${name}" cannot be trained: ${why}`, 'narrow the pattern');
 
 export const weightsTooLarge = (name: string, type: string): UserError =>
-  new UserError(136, `weight "${name}" is ${type}, which is too large`, 'check the model: no tensor may pass 2 GiB', name);
+  new UserError(
+    136,
+    `weight "${name}" is ${type}, which is too large`,
+    'check the model: no tensor may pass 2 GiB',
+    name,
+  );
 
 export const noOutput = (): UserError =>
   new UserError(137, 'the model has no output that is computed from data', 'check the model');

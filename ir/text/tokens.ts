@@ -5,11 +5,12 @@
  * Reserved words are quoted where they are names; contextual words are ordinary names everywhere but in their own place.
  */
 import { createToken, type IMultiModeLexerDefinition, Lexer, type TokenType } from 'chevrotain';
+import { LOC_NAME, NAME, reservedWords } from './names.js';
 
 export const Name = createToken({
   name: 'Name',
   label: 'a name',
-  pattern: /[A-Za-z_]\w*(?:\.\w+|:\d+)*/,
+  pattern: NAME,
   line_breaks: false,
 });
 export const Quoted = createToken({
@@ -44,29 +45,8 @@ function inContext<W extends string>(...names: W[]): Record<W, TokenType> {
   return Object.fromEntries(entries) as Record<W, TokenType>;
 }
 
-/** Words that begin or end a statement: as names they are quoted. */
-export const reserved = reserve(
-  'when',
-  'return',
-  'update',
-  'true',
-  'false',
-  'inf',
-  'nan',
-  'for',
-  'let',
-  'var',
-  'if',
-  'else',
-  'group',
-  'register',
-  'tile',
-  'mma',
-  'each',
-  'loadIf',
-);
-
-export const reservedWords: readonly string[] = Object.keys(reserved);
+/** One token for each reserved word. */
+export const reserved = reserve(...reservedWords);
 
 /** Words that mean something only where the grammar asks for them. */
 export const words = inContext(
@@ -154,7 +134,7 @@ export const Hash = createToken({ name: 'Hash', label: '"#"', pattern: '#', push
 export const LocName = createToken({
   name: 'LocName',
   label: 'a name',
-  pattern: /[\w./\-+$@]+/,
+  pattern: LOC_NAME,
   line_breaks: false,
 });
 const LocEnd = createToken({
@@ -205,18 +185,6 @@ export const vocabulary: IMultiModeLexerDefinition = {
   },
   defaultMode: 'main',
 };
-
-const plainName = new RegExp(`^(?:${(Name.PATTERN as RegExp).source})$`);
-const plainLocName = new RegExp(`^(?:${(LocName.PATTERN as RegExp).source})$`);
-
-/** Whether a name can stand in the text without quotes. */
-export function isPlainName(name: string): boolean {
-  return plainName.test(name) && !Object.hasOwn(reserved, name);
-}
-
-export function isPlainLocName(name: string): boolean {
-  return plainLocName.test(name);
-}
 
 let lexer: Lexer | undefined;
 

@@ -5,7 +5,7 @@
 import type { Attr, Attrs } from '../graph.js';
 import type { Loc } from '../loc.js';
 import type { Dim, TensorType } from '../types.js';
-import { isPlainLocName, isPlainName } from './tokens.js';
+import { isPlainLocName, isPlainName } from './names.js';
 
 export function writeName(name: string): string {
   return isPlainName(name) ? name : JSON.stringify(name);

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect, it } from 'vitest';
-import { loadTrainingData, results } from '../../cli/run.js';
+import { loadTrainingData, results } from '../../cli/train.js';
 import { compile } from '../../compiler/compile.js';
-import { MANIFEST, manifestSchema } from '../../ir/artifact.js';
+import { MANIFEST } from '../../ir/artifact.js';
+import { manifestSchema } from '../../ir/artifact-schema.js';
 import { readSafetensors } from '../../ir/safetensors.js';
 import { WasmDevice } from '../../runtime/devices/wasm/device.js';
 import { evaluate, train } from '../../runtime/training/loop.js';

@@ -2,7 +2,8 @@
  * Runs a compiled model's functions both on the wasm device and in the float64 evaluator, from the same state and inputs.
  */
 import { type CompileOptions, compile, runPasses, type Stages } from '../../compiler/compile.js';
-import { MANIFEST, manifestSchema } from '../../ir/artifact.js';
+import { MANIFEST } from '../../ir/artifact.js';
+import { manifestSchema } from '../../ir/artifact-schema.js';
 import { type Evaluation, evaluate } from '../../ir/evaluate.js';
 import { type Func, findFunction, type Value } from '../../ir/graph.js';
 import { mix32 } from '../../ir/random.js';

@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { type ImportOptions, importOnnx } from '../../compiler/frontend/onnx/import.js';
-import { findFunction, type Module } from '../../ir/graph.js';
+import { findFunction, type Module, type TensorData } from '../../ir/graph.js';
 import { printShape, tensor } from '../../ir/types.js';
 import { verifyModule } from '../../ir/verify.js';
 import { exported, noise, onnxruntime, relativeError, run } from './forward.js';
@@ -108,6 +108,11 @@ describe('what trains', () => {
       ['b', data([3], 3)],
     ]);
     expect(load(g, { weights }).module.weights.get('w')?.data).toEqual(noise(12, 1));
+    const torch = new Map<string, TensorData>([
+      ...weights,
+      ['bn.num_batches_tracked', { type: tensor('i64', []), data: BigInt64Array.of(3n) }],
+    ]);
+    expect(load(g, { weights: torch }).module.weights.size).toBe(2);
     expect(() => load(g, { weights: new Map([...weights, ['c', data([3], 3)]]) })).toThrow(/has not: c/);
     expect(() => load(g, { weights: new Map([['w', data([3, 4], 12)]]) })).toThrow(
       /is f32\[3,4\], the model needs f32\[4,3\]/,

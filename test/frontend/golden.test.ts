@@ -24,14 +24,18 @@ describe.each(hasData ? [13, 15] : [])('cifar_resnet20, opset %i', (opset) => {
     expect(relativeError(outputs.logits, float64(readNpy(`${golden}/logits_eval.npy`)))).toBeLessThan(TOLERANCE);
   });
 
-  it.each([
+  const statistics = [
     ['population', undefined, 'bn_running_population.npz'],
     ['unbiased', 'unbiased', 'bn_running_after_1step.npz'],
-  ] as const)('train gives the logits of training mode and %s running statistics', (_name, variance, file) => {
-    const { outputs, state } = run(load(variance), 'train', 8, { x: x(), valid: new Float64Array(8).fill(1) });
-    expect(relativeError(outputs.logits, float64(readNpy(`${golden}/logits.npy`)))).toBeLessThan(TOLERANCE);
-    const want = Object.entries(readNpz(`${golden}/${file}`)).filter(([name]) => /running_(mean|var)$/.test(name));
-    expect(want.length).toBe(38);
-    for (const [name, a] of want) expect(relativeError(state[name], float64(a)), name).toBeLessThan(TOLERANCE);
-  });
+  ] as const;
+  it.each(statistics.slice(0, opset === 15 ? 2 : 1))(
+    'train gives the logits of training mode and %s running statistics',
+    (_name, variance, file) => {
+      const { outputs, state } = run(load(variance), 'train', 8, { x: x(), valid: new Float64Array(8).fill(1) });
+      expect(relativeError(outputs.logits, float64(readNpy(`${golden}/logits.npy`)))).toBeLessThan(TOLERANCE);
+      const want = Object.entries(readNpz(`${golden}/${file}`)).filter(([name]) => /running_(mean|var)$/.test(name));
+      expect(want.length).toBe(38);
+      for (const [name, a] of want) expect(relativeError(state[name], float64(a)), name).toBeLessThan(TOLERANCE);
+    },
+  );
 });

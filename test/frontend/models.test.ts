@@ -21,16 +21,17 @@ interface Case {
   readonly fixed?: number;
   /** Shape that makes the evaluator fast enough to compare; none: import only. */
   readonly small?: string;
-  readonly init?: true;
+  /** The file is in training form: onnxruntime runs it on batch statistics, so only its export can be compared. */
+  readonly training?: true;
 }
 
 const withWeights: readonly Case[] = [
   { path: 'onnxruntime/mnist.onnx', parameters: 6, output: '[N,10]', fixed: 1 },
   { path: 'onnxruntime/cnn_mnist_pytorch.onnx', parameters: 8, output: '[N,10]', fixed: 1 },
   { path: 'onnxruntime/test_training_model.onnx', parameters: 6, output: '[N,10]', fixed: 1 },
-  { path: 'torch-small/cifar_resnet20_op13.onnx', parameters: 59, output: '[N,10]' },
-  { path: 'torch-small/cifar_resnet20_op15.onnx', parameters: 59, output: '[N,10]' },
-  { path: 'torch-small/mobilenet_v2_w025_c10_op15.onnx', parameters: 158, output: '[N,10]' },
+  { path: 'torch-small/cifar_resnet20_op13.onnx', parameters: 59, output: '[N,10]', training: true },
+  { path: 'torch-small/cifar_resnet20_op15.onnx', parameters: 59, output: '[N,10]', training: true },
+  { path: 'torch-small/mobilenet_v2_w025_c10_op15.onnx', parameters: 158, output: '[N,10]', training: true },
   { path: 'trained/burn_mnist_bn.onnx', parameters: 14, output: '[N,10]', fixed: 1 },
   { path: 'trained/onnx_mlir_mnist_mlp.onnx', parameters: 4, output: '[N,10]', fixed: 1 },
   { path: 'trained/tract_keras_mlp.onnx', parameters: 4, output: '[N,1]' },
@@ -79,7 +80,7 @@ describe.runIf(hasData)('real models', () => {
     expect(notices).toHaveLength(c.fixed === undefined ? 0 : 1);
   });
 
-  it.each(withWeights)('$path predicts what onnxruntime predicts', async (c) => {
+  it.each(withWeights.filter((c) => !c.training))('$path predicts what onnxruntime predicts', async (c) => {
     const result = imported(c, false);
     await agrees(result, 2, c.fixed, model(c.path));
   });

@@ -1,8 +1,8 @@
 /** docs/spn.md shows texts as they are printed. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { reservedWords } from '../../ir/text/names.js';
 import { parseKernel, parseModule, parseProgram, printKernel, printModule, printProgram } from '../../ir/text/spn.js';
-import { reservedWords } from '../../ir/text/tokens.js';
 import { verifyKernel, verifyModule, verifyProgram } from '../../ir/verify.js';
 
 const document = readFileSync('docs/spn.md', 'utf8');

@@ -58,6 +58,12 @@ describe.runIf(existsSync(file))('ResNet-50, one step', () => {
   beforeAll(() => {
     const options = { batch: 4, init: 'he-normal', seed: 1, inputs: ['x:Nx3x64x64'] } as const;
     on = load(readFileSync(file), 'resnet50.onnx', options);
+    // A ReLU or a maximum within rounding of its kink takes one branch in f32 and the other in f64; one such element in the
+    // last stage changes all gradients before it by percents. Shifts of 4 deviations keep activations away from zero.
+    for (const s of on.stages.primitive.state) {
+      if (/bn\d\.bias$|downsample\.1\.bias$/.test(s.name))
+        on.device.write(s.name, new Float32Array(read(s.name).length).fill(4));
+    }
     train = findFunction(on.stages.primitive, 'train');
     inputs = inputsFor(train, 1000, scalars);
     const state: Record<string, Float64Array> = {};
@@ -124,6 +130,7 @@ describe.runIf(existsSync(file))('ResNet-50, one step', () => {
     }
   });
 
+  // The inverses amplify the gradient's own error by the condition of the damped factors, here up to some 1e2.
   it('natural gradients are G^-1 dW A^-1 of the reference gradient', () => {
     let compared = 0;
     for (const p of on.stages.primitive.parameters) {
@@ -149,7 +156,7 @@ describe.runIf(existsSync(file))('ResNet-50, one step', () => {
           u,
         ),
         p.name,
-      ).toBeLessThan(2e-3 + allowed(name));
+      ).toBeLessThan(100 * allowed(name));
       compared++;
     }
     expect(compared).toBe(53);

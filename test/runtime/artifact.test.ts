@@ -1,7 +1,8 @@
 import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { encodeManifest, manifestSchema } from '../../ir/artifact.js';
+import { encodeManifest } from '../../ir/artifact.js';
+import { manifestSchema } from '../../ir/artifact-schema.js';
 import { UserError } from '../../ir/diagnostics/error.js';
 import { loadArtifact } from '../../runtime/artifact.js';
 import { WasmDevice } from '../../runtime/devices/wasm/device.js';

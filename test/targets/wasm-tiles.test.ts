@@ -3,7 +3,23 @@
  * Sums keep the interpreter's order, so everything is equal bit for bit; the products are also held against float64.
  */
 import { describe, expect, it } from 'vitest';
-import { add, f32, i32, load, loop, lt, max, min, mul, ref, type Stmt, select, store } from '../../ir/kernel.js';
+import {
+  add,
+  type Expr,
+  f32,
+  i32,
+  load,
+  loop,
+  lt,
+  max,
+  min,
+  mul,
+  ref,
+  type Stmt,
+  select,
+  store,
+  sub,
+} from '../../ir/kernel.js';
 import { packedGemm } from './packed-gemm.js';
 import { type Buffers, kernelOf, param, randomFrom, runInterpreted, runWasm, when } from './run-wasm.js';
 
@@ -116,6 +132,32 @@ describe('tiles', () => {
           if (!Object.is(found[p.name][i], expected[p.name][i]))
             expect.fail(`seed ${seed}: ${p.name}[${i}] is ${found[p.name][i]}, not ${expected[p.name][i]}`);
     }
+  });
+
+  it('guards of an epilogue hold for each row, also where the first row would lie before the memory', () => {
+    const above = add(mul(sub(ref('r'), i32(2)), i32(1000)), ref('c'));
+    const guarded: Expr = { kind: 'loadIf', cond: lt(i32(1), ref('r')), memory: 'x', index: above, otherwise: 5 };
+    const kernel = kernelOf(
+      'guarded',
+      [param('x', 1008), param('y', 1008, 'f32', 'write'), param('z', 32, 'f32', 'write')],
+      [
+        { kind: 'tileZero', tile: 't', rows: 4, cols: 8, accumulator: 'f32' },
+        {
+          kind: 'tileEach',
+          tile: 't',
+          row: 'r',
+          col: 'c',
+          element: 'e',
+          rowLimit: i32(4),
+          colLimit: i32(8),
+          body: [
+            store('z', add(mul(ref('r'), i32(8)), ref('c')), add(ref('e'), guarded)),
+            when(lt(i32(1), ref('r')), [store('y', above, load('x', above))]),
+          ],
+        },
+      ],
+    );
+    expectSame(kernel, { x: random(1008, 3), y: new Float32Array(1008), z: new Float32Array(32) });
   });
 
   for (const [m, n, k] of [

@@ -48,7 +48,7 @@ export interface OnnxModel {
   readonly outputs: readonly string[];
 }
 
-/** @throws UserError E101 where the bytes are no ONNX model, E102-E105 and E110 where they break its rules */
+/** @throws UserError E101 where the bytes are no ONNX model, E102-E106 and E114 where they break its rules */
 export function decode(bytes: Uint8Array, file: string): OnnxModel {
   const proto = parse(bytes, file);
   const graph = proto.graph!;

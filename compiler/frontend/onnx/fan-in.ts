@@ -13,7 +13,8 @@ export function fanIns(functions: readonly Func[]): Map<string, number> {
     const reads = new Set(func.reads);
     const note = (v: Value, count: unknown): void => {
       let root = v;
-      for (let d = defs.get(root); d?.op === 'reshape' || d?.op === 'transpose'; d = defs.get(root)) root = d.operands[0];
+      for (let d = defs.get(root); d?.op === 'reshape' || d?.op === 'transpose'; d = defs.get(root))
+        root = d.operands[0];
       if (reads.has(root) && typeof count === 'number' && !out.has(root.name)) out.set(root.name, count);
     };
     for (const { op, operands, attrs } of func.nodes) {

@@ -48,7 +48,10 @@ export function sliceForm(n: NodeImport, shape: Shape, backwards = false): Slice
       if (!whole) n.unsupported('a slice of the batch axis');
       return;
     }
-    if (typeof start !== 'number' || typeof end !== 'number') return n.unsupported('a slice that depends on the batch size');
+    if (typeof start !== 'number' || typeof end !== 'number') {
+      n.unsupported('a slice that depends on the batch size');
+      return;
+    }
     if (step === 0 || (step < 0 && !backwards) || !Number.isSafeInteger(step)) n.unsupported(`a step of ${step}`);
     const [least, most] = step > 0 ? [0, size] : [-1, size - 1];
     const clamp = (v: number): number => Math.min(Math.max(v < 0 ? v + size : v, least), most);
@@ -65,7 +68,11 @@ export function splitSizes(n: NodeImport, size: number): readonly number[] {
   const parts = n.opset >= 18 ? n.number('num_outputs', n.node.outputs.length) : n.node.outputs.length;
   const each = Math.ceil(size / parts);
   const sizes = given ?? n.node.outputs.map((_, i) => Math.min(each, size - i * each));
-  if (sizes.length !== n.node.outputs.length || sizes.some((s) => !(s > 0)) || sizes.reduce((a, s) => a + s, 0) !== size)
+  if (
+    sizes.length !== n.node.outputs.length ||
+    sizes.some((s) => !(s > 0)) ||
+    sizes.reduce((a, s) => a + s, 0) !== size
+  )
     n.misfit(`parts of ${sizes} of an axis of ${size} for ${n.node.outputs.length} outputs`);
   return sizes;
 }

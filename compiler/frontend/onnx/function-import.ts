@@ -17,7 +17,7 @@ import { TypeRuleError } from '../../../ir/ops/declare.js';
 import { type Dim, tensor } from '../../../ir/types.js';
 import type { OnnxModel, OnnxNode } from './decode.js';
 import { handlers } from './handlers.js';
-import { isKnown, type Item, type Known, KNOWN_LIMIT, knownFrom, numbers } from './known.js';
+import { type Item, isKnown, KNOWN_LIMIT, type Known, knownFrom, numbers } from './known.js';
 import { type Mode, NodeImport, type Pass } from './node-import.js';
 import { fold } from './shape-values.js';
 import type { PlannedTensor } from './state-plan.js';
@@ -120,7 +120,12 @@ export class FunctionImport {
       const loc = this.b.loc;
       const type = tensor(k.dtype, k.shape);
       const values = numbers(k)!;
-      const data = k.dtype === 'f32' ? Float32Array.from(values) : k.dtype === 'i32' ? Int32Array.from(values) : Uint8Array.from(values);
+      const data =
+        k.dtype === 'f32'
+          ? Float32Array.from(values)
+          : k.dtype === 'i32'
+            ? Int32Array.from(values)
+            : Uint8Array.from(values);
       planned = {
         tensor: { name, type, source: 'Constant', data: () => ({ type, data }), loc },
         entry: {
@@ -170,8 +175,7 @@ export class FunctionImport {
     const before = this.b.nodes.length;
     try {
       const result = f();
-      for (const made of this.b.nodes.slice(before))
-        for (const r of made.results) checkSize(node, this.model.opset, r);
+      for (const made of this.b.nodes.slice(before)) for (const r of made.results) checkSize(node, this.model.opset, r);
       return result;
     } catch (e) {
       if (e instanceof TypeRuleError) throw misfit(node.op, this.model.opset, e.message, node.loc);
@@ -223,5 +227,6 @@ export class FunctionImport {
 /** Broken files can ask for absurd sizes. */
 function checkSize(node: OnnxNode, opset: number, v: Value): void {
   const count = v.type.shape.reduce<number>((p, d) => p * (typeof d === 'number' ? d : d.factor), 1);
-  if (!(count >= 1 && count <= 2 ** 40)) throw misfit(node.op, opset, `the result would have ${count} elements`, node.loc);
+  if (!(count >= 1 && count <= 2 ** 40))
+    throw misfit(node.op, opset, `the result would have ${count} elements`, node.loc);
 }

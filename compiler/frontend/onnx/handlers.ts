@@ -6,6 +6,7 @@ import { convolution } from './ops/convolution.js';
 import { dense } from './ops/dense.js';
 import { elementwise } from './ops/elementwise.js';
 import { heads } from './ops/heads.js';
+import { losses } from './ops/losses.js';
 import { normalization } from './ops/normalization.js';
 import { pooling } from './ops/pooling.js';
 import { reductions } from './ops/reductions.js';
@@ -21,5 +22,6 @@ export const handlers: ReadonlyMap<string, Handler> = new Map(
     ...views,
     ...reductions,
     ...heads,
+    ...losses,
   }),
 );

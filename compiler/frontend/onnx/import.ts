@@ -75,4 +75,3 @@ function noticesOf(model: OnnxModel, found: Classification): string[] {
     notices.push(`the model was exported with a batch of ${found.fixedBatch}: it is read as a batch of any size`);
   return notices;
 }
-

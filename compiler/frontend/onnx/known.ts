@@ -3,7 +3,7 @@
  * multiple of the symbolic batch, so that what exporters compute from `Shape` can be followed without fixing the batch.
  */
 import type { TensorData, Value } from '../../../ir/graph.js';
-import { type Dim, dimEquals, type DType, product, type Shape } from '../../../ir/types.js';
+import { type Dim, type DType, dimEquals, product, type Shape } from '../../../ir/types.js';
 
 export interface Known {
   readonly dtype: DType;

@@ -9,7 +9,7 @@ import type { Attrs, Value } from '../../../ir/graph.js';
 import type { OpName } from '../../../ir/ops/table.js';
 import type { DType, Shape } from '../../../ir/types.js';
 import type { Attribute, OnnxNode } from './decode.js';
-import { isKnown, type Item, type Known, knownFrom, numbers, uniform } from './known.js';
+import { type Item, isKnown, type Known, knownFrom, numbers, uniform } from './known.js';
 import type { OnnxTensor } from './tensor-data.js';
 
 export type Mode = 'train' | 'predict';
@@ -127,7 +127,8 @@ export class NodeImport {
     const dtype: DType = k.dtype === 'i64' ? 'i32' : k.dtype;
     const one = uniform(k);
     if (!numbers(k)) throw batchArithmetic(from, this.node.loc);
-    if (typeof one === 'number' && Number.isFinite(one)) return this.b.fill(one, k.shape, dtype, `${this.name}.constant`);
+    if (typeof one === 'number' && Number.isFinite(one))
+      return this.b.fill(one, k.shape, dtype, `${this.name}.constant`);
     if (k.data.length === 0) this.unsupported('an empty tensor');
     return this.pass.constant({ ...k, dtype }, from);
   }
@@ -172,9 +173,7 @@ export class NodeImport {
   /** An axis in [0, rank), counted from the end where it is negative. */
   axis(axis: number, rank: number): number {
     const a = axis < 0 ? axis + rank : axis;
-    return Number.isInteger(a) && a >= 0 && a < rank
-      ? a
-      : this.misfit(`axis ${axis} of a tensor of rank ${rank}`);
+    return Number.isInteger(a) && a >= 0 && a < rank ? a : this.misfit(`axis ${axis} of a tensor of rank ${rank}`);
   }
 
   // ---- Results ----
@@ -215,7 +214,11 @@ export interface Handler {
 /** The newest version of ai.onnx whose definitions have been read (ONNX 1.22). */
 export const LATEST = 27;
 
-export function handler(first: number, read: (n: NodeImport) => Item | readonly (Item | undefined)[], last = LATEST): Handler {
+export function handler(
+  first: number,
+  read: (n: NodeImport) => Item | readonly (Item | undefined)[],
+  last = LATEST,
+): Handler {
   return {
     opsets: [first, last],
     read: (n) => {

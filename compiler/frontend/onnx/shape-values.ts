@@ -2,53 +2,26 @@
  * Folds what exporters emit around shapes: small known tensors, element by element, in exact arithmetic on multiples of the
  * batch. A rule gives undefined where a result would be no such multiple; the node is then read by its ordinary handler.
  */
-import { type Dim, dimDiv, dimEquals, dimMul, type DType, product, type Shape, strides } from '../../../ir/types.js';
+import { type Dim, type DType, dimMul, product, type Shape, strides } from '../../../ir/types.js';
+import {
+  add,
+  type Binary,
+  div,
+  equal,
+  extreme,
+  isNumber,
+  less,
+  mul,
+  negated,
+  onNumbers,
+  sub,
+} from './dim-arithmetic.js';
 import { axesOf, expandTarget, reshapeTarget, sliceForm, splitSizes } from './forms.js';
-import { countOf, isKnown, type Known, KNOWN_LIMIT, known, knownShape } from './known.js';
+import { countOf, isKnown, KNOWN_LIMIT, type Known, known, knownShape } from './known.js';
 import type { NodeImport } from './node-import.js';
 import { castTarget } from './types.js';
 
 type Fold = (n: NodeImport) => readonly (Known | undefined)[] | Known | undefined;
-type Binary = (a: Dim, b: Dim, integer: boolean) => Dim | undefined;
-
-const isNumber = (d: Dim): d is number => typeof d === 'number';
-
-// ---- Arithmetic on elements ----
-
-const add: Binary = (a, b) => {
-  if (isNumber(a) && isNumber(b)) return a + b;
-  if (isNumber(a) || isNumber(b)) return a === 0 ? b : b === 0 ? a : undefined;
-  return a.symbol === b.symbol ? { symbol: a.symbol, factor: a.factor + b.factor } : undefined;
-};
-const negated = (d: Dim): Dim => (isNumber(d) ? -d : { symbol: d.symbol, factor: -d.factor });
-const sub: Binary = (a, b, i) => {
-  const d = add(a, negated(b), i);
-  return d === undefined || isNumber(d) || d.factor !== 0 ? d : 0;
-};
-const mul: Binary = (a, b) => {
-  const d = dimMul(a, b);
-  return d === undefined || isNumber(d) || Number.isInteger(d.factor) ? d : undefined;
-};
-const div: Binary = (a, b, integer) => {
-  if (isNumber(a) && isNumber(b)) return integer ? (b === 0 ? undefined : Math.trunc(a / b)) : a / b;
-  return dimDiv(a, b);
-};
-
-/** A comparison that holds or fails for every batch size >= 1; undefined where it depends on it. */
-const equal: Binary = (a, b) => {
-  if (isNumber(a) && isNumber(b)) return a === b ? 1 : 0;
-  if (isNumber(a) || isNumber(b)) return (isNumber(a) ? a : (b as number)) <= 0 ? 0 : undefined;
-  return dimEquals(a, b) ? 1 : 0;
-};
-const onNumbers =
-  (f: (a: number, b: number) => number): Binary =>
-  (a, b) =>
-    isNumber(a) && isNumber(b) ? f(a, b) : undefined;
-const less: Binary = (a, b) => {
-  if (isNumber(a) && !isNumber(b) && a <= 0) return 1;
-  if (!isNumber(a) && isNumber(b) && b <= 1) return 0;
-  return isNumber(a) && isNumber(b) ? (a < b ? 1 : 0) : undefined;
-};
 
 // ---- Elementwise over broadcast operands ----
 
@@ -165,7 +138,11 @@ const slice: Fold = (n) => {
 const concat: Fold = (n) => {
   const parts = inputs(n);
   const axis = n.axis(n.number('axis', 1), parts[0].shape.length);
-  if (parts.some((p) => p.shape.length !== parts[0].shape.length || p.shape.some((d, i) => i !== axis && d !== parts[0].shape[i])))
+  if (
+    parts.some(
+      (p) => p.shape.length !== parts[0].shape.length || p.shape.some((d, i) => i !== axis && d !== parts[0].shape[i]),
+    )
+  )
     n.misfit('the parts differ in more than the axis');
   const size = parts.reduce((s, p) => s + p.shape[axis], 0);
   const shape = parts[0].shape.map((d, i) => (i === axis ? size : d));
@@ -194,7 +171,10 @@ const split: Fold = (n) => {
 const squeeze: Fold = (n) => {
   const k = n.known(0, 'the data');
   const axes = axesOf(n, 1, 13, k.shape.length) ?? k.shape.flatMap((d, i) => (d === 1 ? [i] : []));
-  return reshaped(k, k.shape.filter((_, i) => !axes.includes(i)));
+  return reshaped(
+    k,
+    k.shape.filter((_, i) => !axes.includes(i)),
+  );
 };
 
 const unsqueeze: Fold = (n) => {
@@ -202,7 +182,10 @@ const unsqueeze: Fold = (n) => {
   const count = (n.opset < 13 ? n.ints('axes') : n.knownNumbers(1, 'axes'))?.length ?? 0;
   const axes = axesOf(n, 1, 13, k.shape.length + count) ?? n.misfit('axes are missing');
   const rest = [...k.shape];
-  return reshaped(k, Array.from({ length: rest.length + axes.length }, (_, i) => (axes.includes(i) ? 1 : rest.shift()!)));
+  return reshaped(
+    k,
+    Array.from({ length: rest.length + axes.length }, (_, i) => (axes.includes(i) ? 1 : rest.shift()!)),
+  );
 };
 
 const transpose: Fold = (n) => {
@@ -234,7 +217,9 @@ const reduce =
     n.ignoreAttributes('noop_with_empty_axes');
     const keep = n.flag('keepdims', true);
     if (k.shape.length > 1 || k.data.length === 0) return undefined;
-    const all = k.data.slice(1).reduce<Dim | undefined>((a, d) => (a === undefined ? a : f(a, d, isInteger(k))), k.data[0]);
+    const all = k.data
+      .slice(1)
+      .reduce<Dim | undefined>((a, d) => (a === undefined ? a : f(a, d, isInteger(k))), k.data[0]);
     return all === undefined ? undefined : known(k.dtype, keep ? k.shape.map(() => 1) : [], [all]);
   };
 
@@ -269,7 +254,10 @@ const shapeOf: Fold = (n) => {
 const rules: Readonly<Record<string, Fold>> = {
   Abs: unary(Math.abs),
   Add: binary(add),
-  And: binary(onNumbers((a, b) => (a && b ? 1 : 0)), true),
+  And: binary(
+    onNumbers((a, b) => (a && b ? 1 : 0)),
+    true,
+  ),
   Cast: (n) => {
     const k = n.known(0, 'the data');
     const to = castTarget(n);
@@ -297,8 +285,8 @@ const rules: Readonly<Record<string, Fold>> = {
   Identity: (n) => n.known(0, 'the data'),
   Less: binary(less, true),
   Log: unary(Math.log),
-  Max: binary(onNumbers(Math.max)),
-  Min: binary(onNumbers(Math.min)),
+  Max: binary(extreme(Math.max)),
+  Min: binary(extreme(Math.min)),
   Mod: (n) => {
     const truncated = n.flag('fmod', false);
     return binary(onNumbers((a, b) => (truncated ? a % b : a - Math.floor(a / b) * b)))(n);
@@ -309,7 +297,10 @@ const rules: Readonly<Record<string, Fold>> = {
     return map([k], k.dtype, ([a]) => (a === undefined ? undefined : negated(a)));
   },
   Not: (n) => map([n.known(0, 'the operand')], 'bool', ([a]) => (isNumber(a) ? (a ? 0 : 1) : undefined)),
-  Or: binary(onNumbers((a, b) => (a || b ? 1 : 0)), true),
+  Or: binary(
+    onNumbers((a, b) => (a || b ? 1 : 0)),
+    true,
+  ),
   Pow: binary(onNumbers((a, b) => a ** b)),
   Range: range,
   Reciprocal: unary((a) => 1 / a),

@@ -34,7 +34,10 @@ export interface PlannedTensor {
 
 /** `*` matches any characters, `?` one. */
 function glob(pattern: string): RegExp {
-  const escaped = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*').replaceAll('?', '.');
+  const escaped = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
   return new RegExp(`^${escaped}$`, 's');
 }
 
@@ -99,7 +102,10 @@ function reason(t: Tensor, reader: OnnxNode | undefined, frozen?: string, forced
 }
 
 /** Integers are i32 at run time. */
-const runtimeType = (t: Tensor): Tensor['type'] => ({ ...t.type, dtype: (t.type.dtype === 'i64' ? 'i32' : t.type.dtype) as DType });
+const runtimeType = (t: Tensor): Tensor['type'] => ({
+  ...t.type,
+  dtype: (t.type.dtype === 'i64' ? 'i32' : t.type.dtype) as DType,
+});
 
 function stateEntry(t: Tensor, role: StateRole, changes: boolean): StateEntry {
   return {
@@ -120,10 +126,12 @@ export function overrideValues(
   weights: ReadonlyMap<string, TensorData>,
   notices: string[],
 ): void {
-  const extra = [...weights.keys()].filter((name) => !tensors.has(name));
+  // PyTorch's count of training steps is in its files, but in no ONNX model.
+  const extra = [...weights.keys()].filter((name) => !tensors.has(name) && !/(^|\.)num_batches_tracked$/.test(name));
   if (extra.length > 0) throw extraWeights(extra);
   for (const [name, given] of weights) {
-    const t = tensors.get(name)!;
+    const t = tensors.get(name);
+    if (!t) continue;
     if (!typeEquals(given.type, t.type)) throw weightShape(name, printType(given.type), printType(t.type));
     tensors.set(name, { ...t, data: () => given });
   }

@@ -3,7 +3,7 @@
  * narrow types hide in wider ones. float16, bfloat16 and double become f32, narrow integers i32.
  */
 import type { onnx } from 'onnx-proto';
-import { brokenGraph, unsupportedType } from '../../../ir/diagnostics/onnx.js';
+import { brokenGraph, externalData, unsupportedType } from '../../../ir/diagnostics/onnx.js';
 import type { TensorData } from '../../../ir/graph.js';
 import { bytesPerElement, type DType, product, type TensorType, tensor } from '../../../ir/types.js';
 
@@ -80,8 +80,12 @@ const elementTypes: Readonly<Record<number, ElementType>> = {
 
 const otherTypes: Readonly<Record<number, string>> = { 0: 'undefined', 8: 'string', 13: 'uint64', 14: 'complex64' };
 
-/** @throws UserError E110 for an element type that has no counterpart */
-export function elementType(code: number, what: string, where: string): { readonly dtype: DType; readonly name: string } {
+/** @throws UserError E114 for an element type that has no counterpart */
+export function elementType(
+  code: number,
+  what: string,
+  where: string,
+): { readonly dtype: DType; readonly name: string } {
   const known = elementTypes[code];
   if (!known) throw unsupportedType(what, otherTypes[code] ?? `number ${code}`, where);
   return known;
@@ -93,12 +97,11 @@ function arrayOf(dtype: DType, n: number): TensorData['data'] {
   return dtype === 'i64' ? new BigInt64Array(n) : new Uint8Array(n);
 }
 
-/** @throws UserError E102 where size and data do not agree or the data lie elsewhere, E110 */
+/** @throws UserError E102 where size and data do not agree, E106 where the data lie elsewhere, E114 */
 export function readTensor(proto: onnx.ITensorProto, where: string): OnnxTensor {
   const name = proto.name ?? '';
   const what = name === '' ? 'a tensor' : `tensor "${name}"`;
-  if (proto.dataLocation === 1 || proto.externalData?.length)
-    throw brokenGraph(`${what} keeps its data in another file: only models in one file can be read`, where);
+  if (proto.dataLocation === 1 || proto.externalData?.length) throw externalData(what, where);
   if (proto.segment) throw brokenGraph(`${what} is a segment of a tensor`, where);
   const element = elementType(proto.dataType ?? 0, what, where) as ElementType;
   const shape = (proto.dims ?? []).map(toNumber);
@@ -126,9 +129,10 @@ function fromRaw(element: ElementType, raw: Uint8Array, count: number): TensorDa
   if (element.width === bytesPerElement[element.dtype]) {
     const out = arrayOf(element.dtype, count);
     new Uint8Array(out.buffer).set(raw);
-    if (element.dtype === 'bool') (out as Uint8Array).forEach((v, i) => {
-      (out as Uint8Array)[i] = v === 0 ? 0 : 1;
-    });
+    if (element.dtype === 'bool')
+      (out as Uint8Array).forEach((v, i) => {
+        (out as Uint8Array)[i] = v === 0 ? 0 : 1;
+      });
     return out;
   }
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);

@@ -61,7 +61,8 @@ function collect(
   const add = (name: string, t: OnnxTensor, source: Tensor['source'], loc: Loc): void => {
     tensors.set(name, { name, type: t.type, source, data: t.data, loc });
   };
-  for (const [name, t] of model.initializers) add(name, t, 'initializer', { kind: 'onnx', node: name, op: 'initializer' });
+  for (const [name, t] of model.initializers)
+    add(name, t, 'initializer', { kind: 'onnx', node: name, op: 'initializer' });
   for (const v of model.inputs) {
     const fixed = v.dims?.every((d) => typeof d === 'number') && !named.has(v.name);
     if (!fixed) continue;
@@ -205,7 +206,10 @@ function parseInputOptions(options: readonly string[], model: OnnxModel): Map<st
     else {
       const name = option.slice(0, Math.max(colon, 0));
       if (!known(name))
-        throw inputOption(option, `the model has no input "${colon < 0 ? option : name}" (it has ${inputNames(model)})`);
+        throw inputOption(
+          option,
+          `the model has no input "${colon < 0 ? option : name}" (it has ${inputNames(model)})`,
+        );
       named.set(name, parseShape(option, option.slice(colon + 1)));
     }
   }
@@ -223,7 +227,8 @@ function parseShape(option: string, text: string): Shape {
     if (!/^[1-9]\d{0,8}$/.test(d)) throw inputOption(option, `"${d}" is no dimension`);
     return Number(d);
   });
-  if (dims.slice(1).some((d) => typeof d !== 'number')) throw inputOption(option, 'only the first dimension can be the batch N');
+  if (dims.slice(1).some((d) => typeof d !== 'number'))
+    throw inputOption(option, 'only the first dimension can be the batch N');
   return [N, ...dims.slice(1)];
 }
 
@@ -260,7 +265,7 @@ function inputShape(v: OnnxValue, given: Shape | undefined): Shape {
   if (!v.dims) throw openDimension(v.name, text, 'Nx3x64x64');
   if (v.dims.length === 0) throw inputOption(v.name, 'it is a scalar, not a batch of examples');
   const [, ...rest] = v.dims;
-  if (rest.some((d) => typeof d !== 'number')) 
+  if (rest.some((d) => typeof d !== 'number'))
     throw openDimension(v.name, text, ['N', ...rest.map((d) => (typeof d === 'number' ? d : 64))].join('x'));
   return [N, ...(rest as number[])];
 }

@@ -134,30 +134,35 @@ export const simd = {
 const scratchBytes = new Uint8Array(4);
 const scratchView = new DataView(scratchBytes.buffer);
 
-/** A growing sequence of bytes, with the encodings that instructions need. */
+/** A growing sequence of bytes, with the encodings that instructions need. What is appended is not copied until the end. */
 export class Code {
-  private buffer = new Uint8Array(64);
-  private used = 0;
+  private readonly chunks: (readonly number[] | Code)[] = [];
+  private tail: number[] = [];
 
   get length(): number {
-    return this.used;
+    return this.chunks.reduce((sum, c) => sum + c.length, this.tail.length);
   }
 
   get bytes(): Uint8Array {
-    return this.buffer.subarray(0, this.used);
+    const out = new Uint8Array(this.length);
+    this.write(out, 0);
+    return out;
   }
 
-  private reserve(count: number): void {
-    const needed = this.used + count;
-    if (needed <= this.buffer.length) return;
-    const larger = new Uint8Array(Math.max(needed, 2 * this.buffer.length));
-    larger.set(this.bytes);
-    this.buffer = larger;
+  private write(out: Uint8Array, from: number): number {
+    let at = from;
+    for (const c of [...this.chunks, this.tail]) {
+      if (c instanceof Code) at = c.write(out, at);
+      else {
+        out.set(c, at);
+        at += c.length;
+      }
+    }
+    return at;
   }
 
   private byte(value: number): void {
-    if (this.used === this.buffer.length) this.reserve(1);
-    this.buffer[this.used++] = value;
+    this.tail.push(value);
   }
 
   /** Instructions without immediates. */
@@ -226,9 +231,8 @@ export class Code {
   }
 
   append(other: Code): this {
-    this.reserve(other.length);
-    this.buffer.set(other.bytes, this.used);
-    this.used += other.length;
+    this.chunks.push(this.tail, other);
+    this.tail = [];
     return this;
   }
 
@@ -337,5 +341,5 @@ export function encodeModule(functions: readonly WasmFunction[], memory: MemoryI
     functions.map((f, i) => new Code().name(f.name).op(0).unsigned(i)),
   );
   section(out, 10, functions.map(functionBody));
-  return out.bytes.slice();
+  return out.bytes;
 }

@@ -86,7 +86,10 @@ function printGuardedLoad(frame: Frame, e: Extract<Expr, { kind: 'loadIf' }>): v
   }
   printScalar(frame, e.cond);
   code.op(op.if, V128);
+  const lanes = frame.lanes!;
+  frame.lanes = { ...lanes, conditional: true };
   printLaneLoad(frame, e.memory, e.index, mask, e.otherwise);
+  frame.lanes = lanes;
   code.op(op.else);
   spread(frame, frame.typeOf(e), e.otherwise);
   code.op(op.end);

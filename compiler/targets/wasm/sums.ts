@@ -17,16 +17,6 @@ function scaled(s: Sum, by: number): Sum {
   };
 }
 
-function plus(a: Sum, b: Sum): Sum {
-  const terms = [...a.terms];
-  for (const t of b.terms) {
-    const at = terms.findIndex((u) => u.key === t.key);
-    if (at < 0) terms.push(t);
-    else terms[at] = { ...t, factor: (terms[at].factor + t.factor) | 0 };
-  }
-  return { constant: (a.constant + b.constant) | 0, terms: terms.filter((t) => t.factor !== 0) };
-}
-
 /** A text that two expressions share only if they have the same value. */
 export function keyOf(frame: Frame, e: Expr): string {
   switch (e.kind) {
@@ -47,25 +37,55 @@ export function keyOf(frame: Frame, e: Expr): string {
   }
 }
 
+type Term = Sum['terms'][number];
+
 /** The integer `e` as a sum of what is not a sum. Names of lanes are seen through, so that strides show. */
 export function sumOf(frame: Frame, e: Expr): Sum {
-  if (e.kind === 'const') return constantSum(e.value);
-  if (e.kind === 'ref') {
-    const named = frame.name(e.name);
-    if (named.lanes && named.sum) return named.sum;
-  }
-  if (e.kind === 'binary') {
-    if (e.op === 'add') return plus(sumOf(frame, e.a), sumOf(frame, e.b));
-    if (e.op === 'sub') return plus(sumOf(frame, e.a), scaled(sumOf(frame, e.b), -1));
-    if (e.op === 'mul') {
-      const a = sumOf(frame, e.a);
-      const b = sumOf(frame, e.b);
-      if (a.terms.length === 0) return scaled(b, a.constant);
-      if (b.terms.length === 0) return scaled(a, b.constant);
+  const terms: Term[] = [];
+  let constant = 0;
+  const addTerm = (t: Term, by: number): void => {
+    const at = terms.findIndex((u) => u.key === t.key);
+    if (at < 0) terms.push({ ...t, factor: Math.imul(t.factor, by) });
+    else terms[at] = { ...t, factor: (terms[at].factor + Math.imul(t.factor, by)) | 0 };
+  };
+  const collect = (part: Expr, by: number): void => {
+    if (part.kind === 'const') {
+      constant = (constant + Math.imul(part.value, by)) | 0;
+      return;
     }
-    if (e.op === 'shl' && e.b.kind === 'const') return scaled(sumOf(frame, e.a), 1 << (e.b.value & 31));
-  }
-  return { constant: 0, terms: [{ atom: e, factor: 1, key: keyOf(frame, e) }] };
+    if (part.kind === 'ref') {
+      const { lanes, sum } = frame.name(part.name);
+      if (lanes && sum) {
+        constant = (constant + Math.imul(sum.constant, by)) | 0;
+        for (const t of sum.terms) addTerm(t, by);
+        return;
+      }
+    }
+    if (part.kind === 'binary') {
+      const { a, b } = part;
+      if (part.op === 'add' || part.op === 'sub') {
+        collect(a, by);
+        collect(b, part.op === 'add' ? by : -by);
+        return;
+      }
+      const constantB = b.kind === 'const' ? b.value : undefined;
+      if (part.op === 'mul' && constantB !== undefined) {
+        collect(a, Math.imul(by, constantB));
+        return;
+      }
+      if (part.op === 'mul' && a.kind === 'const') {
+        collect(b, Math.imul(by, a.value));
+        return;
+      }
+      if (part.op === 'shl' && constantB !== undefined) {
+        collect(a, by << (constantB & 31));
+        return;
+      }
+    }
+    addTerm({ atom: part, factor: 1, key: keyOf(frame, part) }, by);
+  };
+  collect(e, 1);
+  return { constant, terms: terms.filter((t) => t.factor !== 0) };
 }
 
 /** What the sum's loop variables gain in this copy of an unrolled body. */

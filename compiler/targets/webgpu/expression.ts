@@ -51,6 +51,17 @@ const infix: Partial<Record<BinaryOp, string>> = {
   xor: '^',
 };
 
+/** The text without parentheses around the whole of it. */
+export function bare(text: string): string {
+  if (!text.startsWith('(')) return text;
+  let depth = 0;
+  for (let i = 0; i < text.length - 1; i++) {
+    if (text[i] === '(') depth++;
+    if (text[i] === ')' && --depth === 0) return text;
+  }
+  return text.slice(1, -1);
+}
+
 export class ExpressionPrinter {
   readonly memories = new Map<string, Memory>();
   readonly types = new Map<string, Scalar>();
@@ -149,12 +160,12 @@ export class ExpressionPrinter {
       case 'ref':
         return identifier(e.name);
       case 'load':
-        return this.element(e.memory, this.text(e.index));
+        return this.element(e.memory, bare(this.text(e.index)));
       case 'loadIf': {
         const cond = this.fresh('in_bounds');
         const index = this.fresh('index');
-        this.line(`let ${cond}: bool = ${this.text(e.cond)};`);
-        this.line(`let ${index}: i32 = select(0, ${this.text(e.index)}, ${cond});`);
+        this.line(`let ${cond}: bool = ${bare(this.text(e.cond))};`);
+        this.line(`let ${index}: i32 = select(0, ${bare(this.text(e.index))}, ${cond});`);
         const otherwise = this.constant(held(this.memory(e.memory).type), e.otherwise);
         return `select(${otherwise}, ${this.element(e.memory, index)}, ${cond})`;
       }

@@ -6,7 +6,7 @@
 import type { Expr, Kernel, Stmt } from '../../../ir/kernel.js';
 import { expandMath } from '../../kernels/math.js';
 import { type By, type Effects, effectsOf, Pending } from './barriers.js';
-import { ExpressionPrinter, supportText } from './expression.js';
+import { bare, ExpressionPrinter, supportText } from './expression.js';
 import { type For, type Grid, gridOf, MOST_GROUPS, tripsOf, workgroupsOf } from './grid.js';
 import { identifier } from './names.js';
 import { assigns, carries, names } from './registers.js';
@@ -230,7 +230,7 @@ class ShaderPrinter {
   private condition(s: Extract<Stmt, { kind: 'if' }>): void {
     this.access(this.effects([{ kind: 'let', name: '', type: 'bool', value: s.cond }]), this.region.by);
     const before = this.pending.copy();
-    this.braces(`if (${this.expressions.text(s.cond)}) `, () => this.block(s.then));
+    this.braces(`if (${bare(this.expressions.text(s.cond))}) `, () => this.block(s.then));
     const after = this.pending;
     this.pending = before;
     if (s.else.length > 0) this.braces('else ', () => this.block(s.else));
@@ -315,7 +315,7 @@ class ShaderPrinter {
     const v = identifier(s.var);
     const { expressions: x } = this;
     if (!this.region.together) this.varying.add(s.var);
-    const [lo, hi] = [x.text(s.lo), x.text(s.hi)];
+    const [lo, hi] = [bare(x.text(s.lo)), bare(x.text(s.hi))];
     this.braces(`for (var ${v}: i32 = ${lo}; ${v} < ${hi}; ${v} += ${s.step}) `, () => this.block(s.body));
   }
 
@@ -328,22 +328,22 @@ class ShaderPrinter {
         x.types.set(s.name, s.type);
         if (s.kind === 'var' || !this.region.together || this.differs(s.value)) this.varying.add(s.name);
         else this.varying.delete(s.name);
-        this.line(`${s.kind} ${identifier(s.name)}: ${s.type} = ${x.text(s.value)};`);
+        this.line(`${s.kind} ${identifier(s.name)}: ${s.type} = ${bare(x.text(s.value))};`);
         return;
       }
       case 'set':
-        this.line(`${identifier(s.name)} = ${x.text(s.value)};`);
+        this.line(`${identifier(s.name)} = ${bare(x.text(s.value))};`);
         return;
       case 'accumulate': {
         const value: Expr = { kind: 'binary', op: s.op, a: { kind: 'ref', name: s.name }, b: s.value };
-        this.line(`${identifier(s.name)} = ${x.text(value)};`);
+        this.line(`${identifier(s.name)} = ${bare(x.text(value))};`);
         return;
       }
       case 'store':
-        for (const text of x.assignment(s.memory, x.text(s.index), x.text(s.value))) this.line(text);
+        for (const text of x.assignment(s.memory, bare(x.text(s.index)), bare(x.text(s.value)))) this.line(text);
         return;
       case 'if':
-        this.braces(`if (${x.text(s.cond)}) `, () => this.block(s.then));
+        this.braces(`if (${bare(x.text(s.cond))}) `, () => this.block(s.then));
         if (s.else.length > 0) this.braces('else ', () => this.block(s.else));
         return;
       case 'tileEach':
@@ -368,7 +368,7 @@ class ShaderPrinter {
     x.types.set(s.element, 'f32');
     for (const name of [s.row, s.col, s.element]) this.varying.add(name);
     const limit = (e: Expr, extent: number): string =>
-      e.kind === 'const' ? `${Math.min(e.value, extent)}` : `min(${extent}, ${x.text(e)})`;
+      e.kind === 'const' ? `${Math.min(e.value, extent)}` : `min(${extent}, ${bare(x.text(e))})`;
     const [rowEnd, colEnd] = [limit(s.rowLimit, rows), limit(s.colLimit, cols)];
     this.braces(`for (var ${row}: i32 = 0; ${row} < ${rowEnd}; ${row}++) `, () =>
       this.braces(`for (var ${col}: i32 = 0; ${col} < ${colEnd}; ${col}++) `, () => {

@@ -3,7 +3,7 @@
  * operands it is one or more subgroup matrices, which the threads of a subgroup hold together and none can look into.
  */
 import { add, type Expr, i32, mul, type Stmt } from '../../../ir/kernel.js';
-import type { ExpressionPrinter } from './expression.js';
+import { bare, type ExpressionPrinter } from './expression.js';
 import { identifier } from './names.js';
 
 type TileStmt = Extract<Stmt, { readonly tile: string }>;
@@ -86,7 +86,7 @@ export class TilePrinter {
 
   private bind(prefix: string, e: Expr): string {
     const name = this.expressions.fresh(prefix);
-    this.line(`let ${name}: i32 = ${this.expressions.text(e)};`);
+    this.line(`let ${name}: i32 = ${bare(this.expressions.text(e))};`);
     return name;
   }
 
@@ -103,8 +103,8 @@ export class TilePrinter {
     const a = x.fresh('a');
     const b = x.fresh('b');
     const k = x.fresh('k');
-    this.line(`var ${a}: i32 = ${x.text(s.a.index)};`);
-    this.line(`var ${b}: i32 = ${x.text(s.b.index)};`);
+    this.line(`var ${a}: i32 = ${bare(x.text(s.a.index))};`);
+    this.line(`var ${b}: i32 = ${bare(x.text(s.b.index))};`);
     this.line(`for (var ${k}: i32 = 0; ${k} < ${depth}; ${k}++) {`);
     for (let c = 0; c < t.cols / width; c++) {
       const at = (j: number): string => x.element(s.b.memory, this.plus(b, (width * c + j) * s.b.col));

@@ -12,7 +12,8 @@ export const convolution: Readonly<Record<string, Handler>> = {
     const [o, c, ...kernel] = w.type.shape as readonly number[];
     const groups = n.number('group', 1);
     const channels = image.x.type.shape[1] as number;
-    if (kernel.length !== image.rank) n.misfit(`a weight of ${printShape(w.type.shape)} for images of ${image.rank} dimensions`);
+    if (kernel.length !== image.rank)
+      n.misfit(`a weight of ${printShape(w.type.shape)} for images of ${image.rank} dimensions`);
     if (!Number.isInteger(groups) || groups < 1 || c * groups !== channels || o % groups !== 0)
       n.misfit(`a weight of ${printShape(w.type.shape)} in ${groups} groups for ${channels} channels`);
     const { strides, pads, dilations } = windowForm(n, image, kernel);

@@ -22,7 +22,7 @@ const binary = (op: OpName): Handler =>
   });
 
 /** Any number of operands. */
-const variadic = (op: OpName): Handler => handler(8, (n) => chain(n, op, n.values()));
+const variadic = (op: OpName): Handler => handler(6, (n) => chain(n, op, n.values()));
 
 function chain(n: NodeImport, op: OpName, [first, ...rest]: readonly Value[]): Value {
   if (!first) return n.misfit('it has no operands');
@@ -63,7 +63,8 @@ const hardSigmoid = (n: NodeImport, x: Value, alpha: number, beta: number): Valu
 /** Small whole exponents are products: their gradients hold for negative x, too. */
 function power(n: NodeImport, x: Value): Value {
   const item = n.item(1);
-  const exponent = 'data' in item && item.data.length === 1 && item.shape.every((d) => d === 1) ? item.data[0] : undefined;
+  const exponent =
+    'data' in item && item.data.length === 1 && item.shape.every((d) => d === 1) ? item.data[0] : undefined;
   switch (exponent) {
     case 1:
       return x;
@@ -129,7 +130,7 @@ export const elementwise: Readonly<Record<string, Handler>> = {
   Sum: variadic('add'),
   Max: variadic('max'),
   Min: variadic('min'),
-  Mean: handler(8, (n) => {
+  Mean: handler(6, (n) => {
     const all = n.values();
     return n.op('mul', [chain(n, 'add', all), n.scalar(1 / all.length)]);
   }),
@@ -169,8 +170,8 @@ export const elementwise: Readonly<Record<string, Handler>> = {
   Elu: handler(6, (n) => exponentialUnit(n, n.float(0), n.number('alpha', 1), 1)),
   Celu: handler(12, (n) => exponentialUnit(n, n.float(0), n.number('alpha', 1), n.number('alpha', 1))),
   Selu: handler(6, (n) => {
-    const alpha = n.number('alpha', 1.67326319217681884765625);
-    const gamma = n.number('gamma', 1.05070102214813232421875);
+    const alpha = n.number('alpha', 1.6732631921768188);
+    const gamma = n.number('gamma', 1.0507010221481323);
     return n.result('mul', [exponentialUnit(n, n.float(0), alpha, 1), n.scalar(gamma)]);
   }),
   LeakyRelu: handler(6, (n) => {

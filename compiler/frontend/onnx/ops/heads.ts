@@ -26,16 +26,24 @@ function softmaxLike(n: NodeImport, op: 'softmax' | 'log_softmax'): Value {
 function uniformLike(n: NodeImport, shape: Shape): Value {
   const axis = shape.findIndex((d) => typeof d !== 'number');
   const batch = shape[axis];
-  if (axis < 0 || typeof batch === 'number') return n.unsupported(`data of shape ${printShape(shape)} without a batch axis`);
+  if (axis < 0 || typeof batch === 'number')
+    return n.unsupported(`data of shape ${printShape(shape)} without a batch axis`);
   const { symbol, factor } = batch;
   if (axis > 0 && factor !== 1) n.unsupported(`data of shape ${printShape(shape)}`);
   // [N*T, C] is drawn as [N, T, C]; [T, N, C] as [N, T, C], then turned.
   const rest = shape.filter((_, i) => i !== axis);
   const drawn: Shape = [{ symbol, factor: 1 }, ...(factor === 1 ? [] : [factor]), ...rest];
-  const attrs = { shape: drawn.map((d) => printShape([d]).slice(1, -1)), key: nameKey(n.node.outputs[0] || n.node.name) & 0x7fffffff };
+  const attrs = {
+    shape: drawn.map((d) => printShape([d]).slice(1, -1)),
+    key: nameKey(n.node.outputs[0] || n.node.name) & 0x7fffffff,
+  };
   const u = n.op('random_uniform', [n.pass.rng()], attrs);
   if (axis === 0) return n.reshape(u, shape);
-  return n.b.transpose(u, shape.map((_, i) => (i === axis ? 0 : i < axis ? i + 1 : i)), `${n.name}.turned`);
+  return n.b.transpose(
+    u,
+    shape.map((_, i) => (i === axis ? 0 : i < axis ? i + 1 : i)),
+    `${n.name}.turned`,
+  );
 }
 
 /** Training: each element is dropped with probability `ratio`, the others grow by 1 / (1 - ratio). Prediction: identity. */

@@ -17,7 +17,10 @@ function move(n: NodeImport, running: Value, statistic: Value, momentum: number)
 
 /** PyTorch's running variance: the population's by n / (n - 1), n = number of valid examples times positions. */
 function unbiased(n: NodeImport, variance: Value, x: Value): Value {
-  const count = n.op('mul', [n.op('reduce_sum', [n.pass.valid()], { axes: [0], keep: false }), n.scalar(positions(x.type.shape))]);
+  const count = n.op('mul', [
+    n.op('reduce_sum', [n.pass.valid()], { axes: [0], keep: false }),
+    n.scalar(positions(x.type.shape)),
+  ]);
   const degrees = n.op('max', [n.op('sub', [count, n.scalar(1)]), n.scalar(1)]);
   return n.op('mul', [variance, n.op('div', [count, degrees])]);
 }
@@ -31,16 +34,19 @@ function batchNormalization(n: NodeImport): readonly Value[] {
     if (v.type.shape.length !== 1 || v.type.shape[0] !== channels)
       n.misfit(`a parameter of shape ${printShape(v.type.shape)} for ${channels} channels`);
   if (n.opset < 9 && !n.flag('spatial', true)) n.unsupported('spatial = 0 (statistics for each position)');
-  n.ignoreAttributes('training_mode');
+  // How the file was exported says nothing about how it will be used.
+  n.ignoreAttributes('training_mode', 'is_test');
   const attrs = { epsilon: n.number('epsilon', 1e-5) };
   const momentum = n.number('momentum', 0.9);
   if (n.mode === 'predict') {
     const y = n.result('batch_norm_inference', [x, gamma, beta, mean, variance], attrs);
     return [y, mean, variance, mean, variance];
   }
-  for (const v of [mean, variance])
-    if (!n.b.reads.includes(v)) n.unsupported('running statistics that are computed');
-  const [y, batchMean, batchVariance] = n.b.multi('batch_norm', [x, gamma, beta, n.pass.valid()], { attrs, name: n.name });
+  for (const v of [mean, variance]) if (!n.b.reads.includes(v)) n.unsupported('running statistics that are computed');
+  const [y, batchMean, batchVariance] = n.b.multi('batch_norm', [x, gamma, beta, n.pass.valid()], {
+    attrs,
+    name: n.name,
+  });
   const movedMean = move(n, mean, batchMean, momentum);
   const spread = n.pass.bnVariance === 'unbiased' ? unbiased(n, batchVariance, x) : batchVariance;
   const movedVariance = move(n, variance, spread, momentum);
@@ -49,7 +55,9 @@ function batchNormalization(n: NodeImport): readonly Value[] {
 
 /** (x - mean) / sqrt(variance + epsilon) over the given axes; the deviations, too. */
 function standardized(n: NodeImport, x: Value, axes: readonly number[]): { y: Value; mean: Value; deviation: Value } {
-  const count = product(axes.map((a) => (typeof x.type.shape[a] === 'number' ? (x.type.shape[a] as number) : Number.NaN)));
+  const count = product(
+    axes.map((a) => (typeof x.type.shape[a] === 'number' ? (x.type.shape[a] as number) : Number.NaN)),
+  );
   if (Number.isNaN(count)) n.unsupported('a normalisation over the batch');
   const average = (v: Value): Value =>
     n.op('mul', [n.op('reduce_sum', [v], { axes, keep: true }), n.scalar(1 / count)]);
@@ -83,8 +91,7 @@ function layerNormalization(n: NodeImport): readonly Value[] {
 }
 
 export const normalization: Readonly<Record<string, Handler>> = {
-  // Opset 7 dropped is_test: before, the form could not be told from the number of outputs.
-  BatchNormalization: handler(7, batchNormalization),
+  BatchNormalization: handler(6, batchNormalization),
   InstanceNormalization: handler(6, instanceNormalization),
   LayerNormalization: handler(17, layerNormalization),
 };

@@ -31,7 +31,10 @@ function validRows(n: NodeImport, x: Value, axes: readonly number[]): Value {
 function weights(n: NodeImport, x: Value, batch: number): Value {
   const d = x.type.shape[batch];
   if (typeof d === 'number' || d.factor !== 1) n.unsupported(`a reduction over the axes ${printShape(x.type.shape)}`);
-  return n.reshape(n.pass.valid(), x.type.shape.map((s, i): Dim => (i === batch ? s : 1)));
+  return n.reshape(
+    n.pass.valid(),
+    x.type.shape.map((s, i): Dim => (i === batch ? s : 1)),
+  );
 }
 
 function sum(n: NodeImport, x: Value, { axes, keep }: Form): Value {
@@ -63,10 +66,7 @@ function logSumExp(n: NodeImport, x: Value, f: Form): Value {
   return n.result('add', [total, n.reshape(top, total.type.shape)]);
 }
 
-const reduction = (
-  since: number,
-  read: (n: NodeImport, x: Value, f: Form) => Value,
-): Handler =>
+const reduction = (since: number, read: (n: NodeImport, x: Value, f: Form) => Value): Handler =>
   handler(1, (n) => {
     const x = n.float(0);
     return read(n, x, form(n, x, since));
@@ -80,7 +80,12 @@ function argMax(n: NodeImport, x: Value): Value {
   if (n.flag('select_last_index', false)) n.unsupported('select_last_index = 1');
   const keep = n.flag('keepdims', true);
   const index = n.op('argmax', [x], { axis });
-  return keep ? n.reshape(index, x.type.shape.map((d, i) => (i === axis ? 1 : d))) : index;
+  return keep
+    ? n.reshape(
+        index,
+        x.type.shape.map((d, i) => (i === axis ? 1 : d)),
+      )
+    : index;
 }
 
 export const reductions: Readonly<Record<string, Handler>> = {

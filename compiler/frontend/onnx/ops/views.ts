@@ -4,7 +4,7 @@
 import type { Value } from '../../../../ir/graph.js';
 import { type Dim, dimMul, printShape, type Shape } from '../../../../ir/types.js';
 import { axesOf, expandTarget, reshapeTarget, sliceForm, splitSizes } from '../forms.js';
-import { isKnown, type Item, known, numbers } from '../known.js';
+import { type Item, isKnown, known, numbers } from '../known.js';
 import { type Handler, handler, type NodeImport } from '../node-import.js';
 
 const times = (n: NodeImport, dims: Shape): Dim =>
@@ -48,7 +48,8 @@ function pad(n: NodeImport): Value {
   const { shape } = x.type;
   const mode = n.text('mode', 'constant');
   if (mode !== 'constant') n.unsupported(`mode = "${mode}"`);
-  const amounts = (n.opset < 11 ? (n.ints('pads') ?? n.ints('paddings')) : n.knownNumbers(1, 'pads')) ?? n.misfit('pads are missing');
+  const amounts =
+    (n.opset < 11 ? (n.ints('pads') ?? n.ints('paddings')) : n.knownNumbers(1, 'pads')) ?? n.misfit('pads are missing');
   const value = n.opset < 11 ? n.number('value', 0) : n.has(2) ? n.knownScalar(2, 'the padding value') : 0;
   const axes = (n.opset >= 18 ? axesOf(n, 3, 0, shape.length) : undefined) ?? shape.map((_, i) => i);
   if (amounts.length !== 2 * axes.length || amounts.some((a) => !Number.isSafeInteger(a)))
@@ -61,11 +62,22 @@ function pad(n: NodeImport): Value {
   });
   const starts = low.map((v) => Math.max(0, -v));
   const ends = shape.map((d, i) => (typeof d === 'number' ? d - Math.max(0, -high[i]) : -1));
-  if (shape.some((d, i) => typeof d !== 'number' && (low[i] !== 0 || high[i] !== 0))) n.unsupported('padding of the batch');
-  const inner = sliced(n, x, starts, ends, shape.map(() => 1));
+  if (shape.some((d, i) => typeof d !== 'number' && (low[i] !== 0 || high[i] !== 0)))
+    n.unsupported('padding of the batch');
+  const inner = sliced(
+    n,
+    x,
+    starts,
+    ends,
+    shape.map(() => 1),
+  );
   if ([...low, ...high].every((v) => v <= 0)) return inner;
   if (x.type.dtype !== 'f32') n.unsupported(`padding of ${x.type.dtype}`);
-  return n.result('pad', [inner], { low: low.map((v) => Math.max(0, v)), high: high.map((v) => Math.max(0, v)), value });
+  return n.result('pad', [inner], {
+    low: low.map((v) => Math.max(0, v)),
+    high: high.map((v) => Math.max(0, v)),
+    value,
+  });
 }
 
 /** Known indices that follow each other are a slice, one index is a slice without its axis; others are looked up. */
@@ -82,7 +94,9 @@ function gather(n: NodeImport): Value {
     const result = [...shape.slice(0, axis), ...at.shape, ...shape.slice(axis + 1)];
     if (list.length > 0 && list.every((v, i) => v === list[0] + i))
       return n.b.reshape(cut(n, x, axis, list[0], list[0] + list.length, `${n.name}.slice`), result, n.name);
-    return n.result('gather', [x, n.materialize(known('i32', at.shape, list), `${n.node.outputs[0]}.indices`)], { axis });
+    return n.result('gather', [x, n.materialize(known('i32', at.shape, list), `${n.node.outputs[0]}.indices`)], {
+      axis,
+    });
   }
   const indices = n.value(1);
   const index = indices.type.dtype === 'i32' ? indices : n.unsupported(`indices of type ${indices.type.dtype}`);
@@ -97,23 +111,36 @@ function tile(n: NodeImport): Value {
   const x = n.value(0);
   const repeats = n.knownNumbers(1, 'repeats');
   const { shape } = x.type;
-  if (repeats.length !== shape.length || repeats.some((r) => !Number.isSafeInteger(r) || r < 1)) n.misfit(`repeats [${repeats}]`);
+  if (repeats.length !== shape.length || repeats.some((r) => !Number.isSafeInteger(r) || r < 1))
+    n.misfit(`repeats [${repeats}]`);
   if (shape.some((d, i) => typeof d !== 'number' && repeats[i] !== 1)) n.unsupported('a repetition of the batch');
   if (repeats.every((r) => r === 1)) return x;
-  const apart = n.reshape(x, shape.flatMap((d) => [1, d]));
+  const apart = n.reshape(
+    x,
+    shape.flatMap((d) => [1, d]),
+  );
   const repeated = n.op('broadcast', [apart], { shape: dimsAttr(shape.flatMap((d, i) => [repeats[i], d])) });
-  return n.reshape(repeated, shape.map((d, i) => dimMul(d, repeats[i])!));
+  return n.reshape(
+    repeated,
+    shape.map((d, i) => dimMul(d, repeats[i])!),
+  );
 }
 
 const dimsAttr = (shape: Shape): readonly number[] | readonly string[] =>
-  shape.every((d) => typeof d === 'number') ? (shape as readonly number[]) : shape.map((d) => printShape([d]).slice(1, -1));
+  shape.every((d) => typeof d === 'number')
+    ? (shape as readonly number[])
+    : shape.map((d) => printShape([d]).slice(1, -1));
 
 /** Blocks of space and depth: [N, C, H, W] as six axes, transposed. */
 function blocks(n: NodeImport, toDepth: boolean): Value {
   const x = n.value(0);
   const [batch, c, h, w] = x.type.shape as readonly number[];
   const s = n.number('blocksize') ?? n.misfit('blocksize is missing');
-  const ok = x.type.shape.length === 4 && Number.isInteger(s) && s >= 1 && (toDepth ? h % s === 0 && w % s === 0 : c % (s * s) === 0);
+  const ok =
+    x.type.shape.length === 4 &&
+    Number.isInteger(s) &&
+    s >= 1 &&
+    (toDepth ? h % s === 0 && w % s === 0 : c % (s * s) === 0);
   if (!ok) n.misfit(`blocks of ${s} in ${printShape(x.type.shape)}`);
   if (toDepth) {
     const apart = n.reshape(x, [batch, c, h / s, s, w / s, s]);
@@ -121,7 +148,12 @@ function blocks(n: NodeImport, toDepth: boolean): Value {
   }
   const depthFirst = n.text('mode', 'DCR') === 'DCR';
   const apart = n.reshape(x, depthFirst ? [batch, s, s, c / s / s, h, w] : [batch, c / s / s, s, s, h, w]);
-  return n.reshape(n.b.transpose(apart, depthFirst ? [0, 3, 4, 1, 5, 2] : [0, 1, 4, 2, 5, 3]), [batch, c / s / s, h * s, w * s]);
+  return n.reshape(n.b.transpose(apart, depthFirst ? [0, 3, 4, 1, 5, 2] : [0, 1, 4, 2, 5, 3]), [
+    batch,
+    c / s / s,
+    h * s,
+    w * s,
+  ]);
 }
 
 /** Constant's value, in any of its forms. */
@@ -146,7 +178,8 @@ export const views: Readonly<Record<string, Handler>> = {
     const shape = n.known(0, 'the shape').data;
     const value = n.tensor('value');
     const dtype = value?.dtype ?? 'f32';
-    if (shape.some((d) => typeof d === 'number' && !(d > 0 && Number.isSafeInteger(d)))) n.unsupported(`the shape ${printShape(shape)}`);
+    if (shape.some((d) => typeof d === 'number' && !(d > 0 && Number.isSafeInteger(d))))
+      n.unsupported(`the shape ${printShape(shape)}`);
     return n.b.fill((value?.data[0] as number | undefined) ?? 0, shape, dtype === 'i64' ? 'i32' : dtype, n.name);
   }),
   Reshape: handler(5, (n) => {
@@ -171,14 +204,21 @@ export const views: Readonly<Record<string, Handler>> = {
     const { shape } = x.type;
     const axes = axesOf(n, 1, 13, shape.length) ?? shape.flatMap((d, i) => (d === 1 ? [i] : []));
     if (axes.some((a) => shape[a] !== 1)) n.misfit(`axes [${axes}] of ${printShape(shape)} are not all 1`);
-    return n.b.reshape(x, shape.filter((_, i) => !axes.includes(i)), n.name);
+    return n.b.reshape(
+      x,
+      shape.filter((_, i) => !axes.includes(i)),
+      n.name,
+    );
   }),
   Unsqueeze: handler(1, (n) => {
     const x = n.value(0);
     const count = (n.opset < 13 ? n.ints('axes') : n.knownNumbers(1, 'axes'))?.length ?? 0;
     const axes = axesOf(n, 1, 13, x.type.shape.length + count) ?? n.misfit('axes are missing');
     const rest = [...x.type.shape];
-    const shape = Array.from({ length: rest.length + axes.length }, (_, i): Dim => (axes.includes(i) ? 1 : rest.shift()!));
+    const shape = Array.from(
+      { length: rest.length + axes.length },
+      (_, i): Dim => (axes.includes(i) ? 1 : rest.shift()!),
+    );
     return n.b.reshape(x, shape, n.name);
   }),
   Concat: handler(4, (n) => {

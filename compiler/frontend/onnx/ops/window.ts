@@ -2,8 +2,9 @@
  * Windows of convolutions and poolings: strides, dilations and paddings with their defaults and `auto_pad`, brought to two
  * dimensions. One-dimensional images [N, C, L] are images of height one.
  */
-import { type Dim, printShape, type Shape } from '../../../../ir/types.js';
+
 import type { Value } from '../../../../ir/graph.js';
+import { type Dim, printShape, type Shape } from '../../../../ir/types.js';
 import type { NodeImport } from '../node-import.js';
 
 export interface WindowForm {
@@ -39,7 +40,13 @@ export function fromImage(n: NodeImport, y: Value, image: Image): Value {
 }
 
 /** `values` for one or two dimensions as a pair; height is one where the image has one dimension. */
-function pair(n: NodeImport, name: string, rank: 1 | 2, values: readonly number[] | undefined, least: number): [number, number] {
+function pair(
+  n: NodeImport,
+  name: string,
+  rank: 1 | 2,
+  values: readonly number[] | undefined,
+  least: number,
+): [number, number] {
   const v = values ?? new Array<number>(rank).fill(1);
   if (v.length !== rank || v.some((e) => !Number.isSafeInteger(e) || e < least || e > 2 ** 20))
     n.misfit(`${name} = [${v}] for an image of ${rank} dimension${rank > 1 ? 's' : ''}`);
@@ -92,7 +99,9 @@ export function pooledSize(n: NodeImport, w: WindowForm, image: Image, ceil: boo
     const steps = (length + w.pads[d] + w.pads[d + 2] - covered) / w.strides[d];
     let out = (ceil ? Math.ceil(steps) : Math.floor(steps)) + 1;
     if (ceil && (out - 1) * w.strides[d] >= length + w.pads[d]) out--;
-    return out >= 1 ? out : n.misfit(`a window of ${w.kernel.join('x')} does not fit an image of ${image.height}x${image.width}`);
+    return out >= 1
+      ? out
+      : n.misfit(`a window of ${w.kernel.join('x')} does not fit an image of ${image.height}x${image.width}`);
   };
   return [size(image.height, 0), size(image.width, 1)];
 }

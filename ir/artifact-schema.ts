@@ -1,0 +1,162 @@
+/**
+ * The schema of an artifact's manifest.json. A manifest is untrusted input: the schema settles every type, and forbids
+ * unknown keys and names that could leave the folder; bounds between parts (buffers inside memories, arguments of steps)
+ * are the runtime's to check.
+ */
+import { z } from 'zod';
+import { SCHEMA_VERSION } from './artifact.js';
+import type { Program } from './program.js';
+import { dtypes } from './types.js';
+
+const size = z.int().nonnegative();
+const name = z.string().min(1);
+const dtype = z.enum(dtypes);
+const shape = z.array(size);
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 in lower-case hex');
+const layout = z.enum(['dense', 'packed-lower']);
+
+/** A name that is also the beginning of a file's name: no separators, no control characters, not `.` or `..`. */
+const fileStem = z.string().regex(/^(?!\.{1,2}$)[^/\\\p{Cc}]+$/u, 'not usable as a file name');
+/** A relative path of plain segments: cannot leave the folder. */
+const path = z
+  .string()
+  .regex(/^(?!\.{1,2}(\/|$))[\w.+-]+(\/(?!\.{1,2}(\/|$))[\w.+-]+)*$/, 'not a plain relative path inside the artifact');
+
+export const tensorInfo = z.strictObject({ name, dtype, shape });
+
+export const programSchema: z.ZodType<Program> = z.strictObject({
+  name,
+  target: z.enum(['wasm', 'webgpu']),
+  memories: z.array(z.strictObject({ name, bytes: size })),
+  buffers: z.array(
+    z.strictObject({
+      name,
+      memory: name,
+      offset: size,
+      dtype,
+      layout,
+      shape,
+      bytes: size,
+      role: z.enum(['state', 'input', 'output', 'constant', 'transient']),
+    }),
+  ),
+  kernels: z.array(
+    z.strictObject({
+      name,
+      grid: size,
+      scratch: size,
+      flops: z.number().nonnegative(),
+      bytes: z.number().nonnegative(),
+      computes: z.array(z.string()),
+      source: z.string(),
+      stopped: z.string(),
+    }),
+  ),
+  functions: z.array(
+    z.strictObject({
+      name,
+      inputs: z.array(z.strictObject({ name, buffer: name })),
+      outputs: z.array(z.strictObject({ name, buffer: name })),
+      segments: z.array(
+        z.strictObject({
+          name,
+          guard: name.optional(),
+          steps: z.array(
+            z.strictObject({
+              slot: name,
+              variants: z
+                .array(
+                  z.strictObject({
+                    kernel: name,
+                    requires: z.strictObject({
+                      features: z.array(z.string()),
+                      limits: z.record(z.string(), z.number()),
+                    }),
+                    cost: z.number(),
+                  }),
+                )
+                .min(1),
+              args: z.array(name),
+            }),
+          ),
+        }),
+      ),
+    }),
+  ),
+  plan: z.strictObject({ peak: size, liveBound: size }),
+});
+
+/** Hyper-parameters as the compiler resolved them; `run` uses each unless an option replaces it. Further keys are reported, not read. */
+export const defaultsSchema = z
+  .object({
+    preset: z.string(),
+    /** Learning rate eta0 at the first step. */
+    lr: z.number().nonnegative(),
+    lr_schedule: z.enum(['polynomial', 'constant']),
+    /** Exponent p_decay of the polynomial schedule. */
+    lr_power: z.number().nonnegative(),
+    momentum: z.number().min(0),
+    momentum_rule: z.enum(['tied', 'constant']),
+    /** lambda; absent where no curvature is used. */
+    damping: z.number().nonnegative().optional(),
+    /** kappa of the KL clip; absent or 0: no clip. */
+    kl_clip: z.number().nonnegative().optional(),
+    /** Whether kappa decays with (lr/lr0)^2. */
+    kl_decay: z.boolean().optional(),
+    weight_rescaling: z.enum(['shrink', 'always', 'off']).optional(),
+    weight_decay: z.number().nonnegative(),
+    epochs: z.number().positive(),
+  })
+  .catchall(z.union([z.string(), z.number(), z.boolean(), z.null()]));
+
+export const manifestSchema = z.strictObject({
+  schema: z.literal(SCHEMA_VERSION),
+  generator: z.string(),
+  model: z.strictObject({ name: fileStem, file: z.string(), sha256 }),
+  target: z.enum(['wasm', 'webgpu']),
+  optimizer: z.enum(['spngd', 'sgd']),
+  batch: z.strictObject({ train: z.int().positive(), eval: z.int().positive() }),
+  seed: z.int(),
+  loss: z.strictObject({
+    kind: z.enum(['softmax-cross-entropy', 'mean-squared-error', 'output']),
+    /** Absent where the model computes its own loss and takes no target. */
+    target: z.strictObject({ dtype, shape, classes: z.int().positive().optional() }).optional(),
+  }),
+  /** Data inputs, shapes with the training batch first. */
+  inputs: z.array(tensorInfo),
+  /** What `predict` returns, shapes with the evaluation batch. */
+  outputs: z.array(tensorInfo),
+  parameters: z.array(z.strictObject({ name, trainable: z.boolean(), rule: z.string(), why: z.string(), shape })),
+  state: z.array(
+    z.strictObject({
+      name,
+      dtype,
+      shape,
+      layout,
+      role: z.enum([
+        'parameter',
+        'constant',
+        'velocity',
+        'running-statistic',
+        'factor',
+        'inverse',
+        'history',
+        'schedule',
+        'counter',
+      ]),
+      owner: z.union([z.literal('all'), size]),
+      lifetime: z.enum(['artifact', 'training']),
+      checkpoint: z.boolean(),
+      init: z.discriminatedUnion('kind', [
+        z.strictObject({ kind: z.literal('weights') }),
+        z.strictObject({ kind: z.literal('fill'), value: z.number() }),
+      ]),
+      of: name.optional(),
+    }),
+  ),
+  defaults: defaultsSchema,
+  /** For each function, what the elements of its output `metrics` are. */
+  functions: z.record(z.string(), z.strictObject({ metrics: z.array(name).optional() })),
+  program: programSchema,
+  files: z.record(path, z.strictObject({ bytes: size, sha256 })),
+});
