@@ -3,7 +3,7 @@
  * model. Its schema is apart, so that only what reads manifests loads it.
  */
 import type { z } from 'zod';
-import type { defaultsSchema, manifestSchema, tensorInfo } from './artifact-schema.js';
+import type { manifestSchema, tensorInfo } from './artifact-schema.js';
 
 export const SCHEMA_VERSION = 1;
 export const MANIFEST = 'manifest.json';

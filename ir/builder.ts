@@ -25,6 +25,7 @@ export class Builder {
   /** Guard of nodes that give none: set while statistics are built that are not due in every step. */
   guard?: string;
   private readonly names = new Set<string>();
+  private readonly readsByName = new Map<string, Value>();
   private readonly counters = new Map<string, number>();
 
   constructor(
@@ -37,17 +38,31 @@ export class Builder {
   /** A builder that goes on where `func` ends; its values stay valid. */
   static from(func: Func, pass: string): Builder {
     const b = new Builder(func.name, passLoc(pass));
-    for (const v of func.inputs) b.adopt(b.inputs, v);
-    for (const v of func.reads) b.adopt(b.reads, v);
+    for (const v of func.inputs) b.adoptInput(v);
+    for (const v of func.reads) b.adoptRead(v);
     for (const n of func.nodes) b.append(n);
     b.outputs.push(...func.outputs);
     b.updates.push(...func.updates);
     return b;
   }
 
-  private adopt(list: Value[], value: Value): void {
+  /** Adds an input as it is; its name must be new here. */
+  adoptInput(value: Value): Value {
     this.names.add(value.name);
-    list.push(value);
+    this.inputs.push(value);
+    return value;
+  }
+
+  /** Adds a state read as it is; its name must be new here. */
+  adoptRead(value: Value): Value {
+    this.names.add(value.name);
+    this.readsByName.set(value.name, value);
+    this.reads.push(value);
+    return value;
+  }
+
+  has(name: string): boolean {
+    return this.names.has(name);
   }
 
   /** Adds a finished node as it is; its names must be new here. */
@@ -77,12 +92,10 @@ export class Builder {
 
   /** The state entry's value at entry; the same value however often it is asked for. */
   read(name: string, type: TensorType, loc: Loc = this.loc): Value {
-    const known = this.reads.find((r) => r.name === name);
+    const known = this.readsByName.get(name);
     if (known) return known;
     if (this.names.has(name)) throw new Error(`state ${name} has the name of another value in ${this.name}`);
-    const value = { name, type, loc };
-    this.adopt(this.reads, value);
-    return value;
+    return this.adoptRead({ name, type, loc });
   }
 
   /** A node with all its results. Throws TypeRuleError where operands do not fit. */

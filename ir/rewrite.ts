@@ -26,6 +26,19 @@ export interface Rules {
   readonly keep?: (node: Node) => boolean;
 }
 
+/**
+ * The node over `operands`, with the names, location and guard that it had; the node itself where nothing changes, so that
+ * passes share what they leave alone.
+ */
+export function keepNode(b: Builder, node: Node, operands: readonly Value[], attrs = node.attrs): readonly Value[] {
+  const same = attrs === node.attrs && operands.every((v, i) => v === node.operands[i]);
+  if (same && !node.results.some((r) => b.has(r.name))) {
+    b.append(node);
+    return node.results;
+  }
+  return b.multi(node.op, operands, { attrs, name: node.results[0].name, loc: node.loc, guard: node.guard });
+}
+
 export function rebuild(func: Func, pass: string, rules: Rules): Func {
   const b = new Builder(func.name, passLoc(pass));
   const map = new Map<Value, Value>();
@@ -34,21 +47,17 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     if (!found) throw new Error(`${pass}: ${func.name} reads ${v.name} before it is defined`);
     return found;
   };
-  for (const v of func.inputs) map.set(v, b.input(v.name, rules.type?.(v) ?? v.type, v.loc));
+  const retyped = (v: Value): Value => (rules.type ? { ...v, type: rules.type(v) } : v);
+  for (const v of func.inputs) map.set(v, b.adoptInput(retyped(v)));
   for (const v of rules.inputs ?? []) b.input(v.name, v.type, passLoc(pass));
-  for (const v of func.reads) map.set(v, b.read(v.name, rules.type?.(v) ?? v.type, v.loc));
+  for (const v of func.reads) map.set(v, b.adoptRead(retyped(v)));
   for (const node of func.nodes) {
     if (rules.keep && !rules.keep(node)) continue;
     const operands = node.operands.map(look);
     b.loc = passLoc(pass, node.loc);
     const results =
       rules.replace?.(node, operands, b) ??
-      b.multi(node.op, operands, {
-        attrs: rules.attrs?.(node) ?? node.attrs,
-        name: node.results[0].name,
-        loc: node.loc,
-        guard: node.guard,
-      });
+      keepNode(b, node, operands, rules.attrs?.(node));
     node.results.forEach((r, i) => {
       map.set(r, results[i]);
     });

@@ -20,6 +20,7 @@ export interface Ranking {
 export function rankNodes(func: Func): Ranking {
   const definitions = new Map<Value, Node>();
   const depth = new Map<Node, number>();
+  const layers: Node[][] = [];
   const position = new Map<Node, number>();
   func.nodes.forEach((node, i) => {
     let d = 0;
@@ -28,10 +29,12 @@ export function rankNodes(func: Func): Ranking {
       if (from) d = Math.max(d, depth.get(from)! + 1);
     }
     depth.set(node, d);
+    if (d === layers.length) layers.push([node]);
+    else layers[d].push(node);
     position.set(node, i);
     for (const r of node.results) definitions.set(r, node);
   });
-  const nodes = [...func.nodes].sort((a, b) => depth.get(a)! - depth.get(b)! || position.get(a)! - position.get(b)!);
+  const nodes = layers.flat();
   return { nodes, rank: new Map(nodes.map((n, i) => [n, i])), position, definitions };
 }
 

@@ -35,11 +35,21 @@ const spngdRates: readonly (readonly [number, number])[] = [
   [Number.POSITIVE_INFINITY, 0.25],
 ];
 
+const EPOCHS = 10;
+
 export function resolvePreset(optimizer: 'spngd' | 'sgd', batch: number): Defaults {
-  const schedule = { lr_schedule: 'polynomial', lr_power: 1, momentum: 0.9, epochs: 10 } as const;
+  const schedule = { lr_schedule: 'polynomial', lr_power: 1, momentum: 0.9 } as const;
   if (optimizer === 'sgd') {
     const lr = Math.min((0.1 * batch) / 256, 0.8);
-    return { preset: 'sgd', lr, ...schedule, momentum_rule: 'constant', weight_rescaling: 'off', weight_decay: 1e-4 };
+    return {
+      preset: 'sgd',
+      lr,
+      ...schedule,
+      momentum_rule: 'constant',
+      weight_rescaling: 'off',
+      weight_decay: 1e-4,
+      epochs: EPOCHS,
+    };
   }
   return {
     preset: 'default',
@@ -52,5 +62,6 @@ export function resolvePreset(optimizer: 'spngd' | 'sgd', batch: number): Defaul
     // Never changes weights that came trained; 'shrink' did as well in the study.
     weight_rescaling: 'off',
     weight_decay: 0,
+    epochs: EPOCHS,
   };
 }

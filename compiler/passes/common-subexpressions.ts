@@ -3,29 +3,32 @@
  * attribute, so two draws merge only when they are meant to be one.
  */
 import type { Attrs, Module, Value } from '../../ir/graph.js';
-import { mapFunctions, rebuild } from '../../ir/rewrite.js';
+import { keepNode, mapFunctions, rebuild } from '../../ir/rewrite.js';
 
 function attrsKey(attrs: Attrs): string {
-  return Object.keys(attrs)
-    .sort()
-    .map((k) => `${k}=${JSON.stringify(attrs[k])}`)
-    .join(',');
+  let key = '';
+  for (const k of Object.keys(attrs).sort()) key += `${k}=${JSON.stringify(attrs[k])},`;
+  return key;
 }
 
 export function mergeCommonSubexpressions(module: Module): Module {
   return mapFunctions(module, (func) => {
     const seen = new Map<string, readonly Value[]>();
+    const numbers = new Map<Value, number>();
+    const numberOf = (v: Value): number => {
+      let n = numbers.get(v);
+      if (n === undefined) {
+        n = numbers.size;
+        numbers.set(v, n);
+      }
+      return n;
+    };
     return rebuild(func, 'common-subexpressions', {
       replace: (node, operands, b) => {
-        const key = `${node.op}(${operands.map((o) => JSON.stringify(o.name)).join()}){${attrsKey(node.attrs)}}${node.guard ?? ''}`;
+        const key = `${node.op}(${operands.map(numberOf).join()}){${attrsKey(node.attrs)}}${node.guard ?? ''}`;
         const known = seen.get(key);
         if (known) return known;
-        const results = b.multi(node.op, operands, {
-          attrs: node.attrs,
-          name: node.results[0].name,
-          loc: node.loc,
-          guard: node.guard,
-        });
+        const results = keepNode(b, node, operands);
         seen.set(key, results);
         return results;
       },

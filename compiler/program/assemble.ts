@@ -111,8 +111,8 @@ export function assemble(
     const arena = planArena(intervals);
     peak = Math.max(peak, arena.peak);
     bound = Math.max(bound, liveBound(intervals));
-    for (const { interval, ...b } of plan.buffers)
-      buffers.push({ ...b, memory: MEMORY, offset: at + arena.offsets.get(interval.name)! });
+    for (const { interval, name, ...b } of plan.buffers)
+      buffers.push({ name, memory: MEMORY, offset: at + arena.offsets.get(name)!, ...b });
   }
   const stateBytes = buffers
     .filter((b) => b.role === 'state' || b.role === 'constant')

@@ -12,8 +12,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let block_col: i32 = (iteration % 8);
   {
     let t: i32 = i32(lane);
-    let tile_row: i32 = ((t / 8) * 8);
-    let tile_col: i32 = ((t % 8) * 8);
+    let tile_row: i32 = (t / 8) * 8;
+    let tile_col: i32 = (t % 8) * 8;
     var sums_0_0: vec4<f32>;
     var sums_0_1: vec4<f32>;
     var sums_1_0: vec4<f32>;
@@ -33,14 +33,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var k0: i32 = 0; k0 < 512; k0 += 16) {
       workgroupBarrier();
       for (var A_block_i: i32 = i32(lane); A_block_i < 1024; A_block_i += 64) {
-        let in_bounds_8: bool = ((((block_row * 64) + (A_block_i / 16)) < 512) & ((k0 + (A_block_i % 16)) < 512));
-        let index_9: i32 = select(0, ((((block_row * 64) + (A_block_i / 16)) * 512) + (k0 + (A_block_i % 16))), in_bounds_8);
-        A_block[(((A_block_i % 16) * 64) + (A_block_i / 16))] = select(0.0f, A[index_9], in_bounds_8);
+        let in_bounds_8: bool = (((block_row * 64) + (A_block_i / 16)) < 512) & ((k0 + (A_block_i % 16)) < 512);
+        let index_9: i32 = select(0, (((block_row * 64) + (A_block_i / 16)) * 512) + (k0 + (A_block_i % 16)), in_bounds_8);
+        A_block[((A_block_i % 16) * 64) + (A_block_i / 16)] = select(0.0f, A[index_9], in_bounds_8);
       }
       for (var B_block_i: i32 = i32(lane); B_block_i < 1024; B_block_i += 64) {
-        let in_bounds_10: bool = (((k0 + (B_block_i / 64)) < 512) & (((block_col * 64) + (B_block_i % 64)) < 512));
-        let index_11: i32 = select(0, (((k0 + (B_block_i / 64)) * 512) + ((block_col * 64) + (B_block_i % 64))), in_bounds_10);
-        B_block[(((B_block_i / 64) * 64) + (B_block_i % 64))] = select(0.0f, B[index_11], in_bounds_10);
+        let in_bounds_10: bool = ((k0 + (B_block_i / 64)) < 512) & (((block_col * 64) + (B_block_i % 64)) < 512);
+        let index_11: i32 = select(0, ((k0 + (B_block_i / 64)) * 512) + ((block_col * 64) + (B_block_i % 64)), in_bounds_10);
+        B_block[((B_block_i / 64) * 64) + (B_block_i % 64)] = select(0.0f, B[index_11], in_bounds_10);
       }
       workgroupBarrier();
       let depth_12: i32 = 16;
@@ -77,8 +77,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         b_14 = b_14 + 64;
       }
     }
-    let first_row: i32 = ((block_row * 64) + tile_row);
-    let first_col: i32 = ((block_col * 64) + tile_col);
+    let first_row: i32 = (block_row * 64) + tile_row;
+    let first_col: i32 = (block_col * 64) + tile_col;
     var sums_elements_16 = array<f32, 64>(
       sums_0_0[0], sums_0_0[1], sums_0_0[2], sums_0_0[3], sums_0_1[0], sums_0_1[1], sums_0_1[2], sums_0_1[3],
       sums_1_0[0], sums_1_0[1], sums_1_0[2], sums_1_0[3], sums_1_1[0], sums_1_1[1], sums_1_1[2], sums_1_1[3],
@@ -89,10 +89,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       sums_6_0[0], sums_6_0[1], sums_6_0[2], sums_6_0[3], sums_6_1[0], sums_6_1[1], sums_6_1[2], sums_6_1[3],
       sums_7_0[0], sums_7_0[1], sums_7_0[2], sums_7_0[3], sums_7_1[0], sums_7_1[1], sums_7_1[2], sums_7_1[3],
     );
-    for (var i: i32 = 0; i < min(8, (512 - first_row)); i++) {
-      for (var j: i32 = 0; j < min(8, (512 - first_col)); j++) {
+    for (var i: i32 = 0; i < min(8, 512 - first_row); i++) {
+      for (var j: i32 = 0; j < min(8, 512 - first_col); j++) {
         let sum: f32 = sums_elements_16[i * 8 + j];
-        C[(((first_row + i) * 512) + (first_col + j))] = sum;
+        C[((first_row + i) * 512) + (first_col + j)] = sum;
       }
     }
   }

@@ -18,6 +18,8 @@ const texts: Record<string, string> = {
   'tiny.train.spn': printModule(stages.train),
   'tiny.kernels.spn': stages.kernels.map(printKernel).join('\n'),
   'tiny.program.spn': printProgram(stages.program),
+  'gemm.spn': printKernel(gpuGemm()),
+  'gemm-subgroup-matrix.spn': printKernel(subgroupMatrixGemm()),
   'gemm.wgsl': printWgsl(gpuGemm()),
   'gemm-subgroup-matrix.wgsl': printWgsl(subgroupMatrixGemm()),
 };

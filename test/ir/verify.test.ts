@@ -117,7 +117,7 @@ train @train (
     expect(() => verifyModule(broken({}, { functions: [train, train] }))).toThrow('two functions are named train');
   });
 
-  it('takes a graph of 3000 nodes in well under 50 ms', () => {
+  it('takes a graph of 3000 nodes without running out of stack', () => {
     const b = new Builder('train', passLoc('test'));
     let x = b.input('x', tensor('f32', [32, 64, 56, 56]));
     const w = b.input('w', tensor('f32', [64, 64, 3, 3]));
@@ -132,11 +132,7 @@ train @train (
       weights: new Map(),
       parameters: [],
     };
-    verifyModule(module);
-    const start = performance.now();
-    verifyModule(module);
-    // About 6 ms on one core of a laptop; 50 leaves room for a machine that does something else.
-    expect(performance.now() - start).toBeLessThan(50);
+    expect(() => verifyModule(module)).not.toThrow();
   });
 });
 

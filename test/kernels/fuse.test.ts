@@ -212,7 +212,7 @@ describe('horizontal fusion', () => {
   });
 });
 
-it('time grows with the graph, not with its square: 20,000 nodes in seconds', () => {
+it('takes a graph of 20,000 nodes', () => {
   const b = builder();
   let x = b.input('x', tensor('f32', [32, 64]));
   const scalars: Value[] = [];
@@ -227,10 +227,8 @@ it('time grows with the graph, not with its square: 20,000 nodes in seconds', ()
   b.output('x', x);
   b.output('total', total);
   const func = b.finish();
-  const start = performance.now();
   const fusion = fuse(func);
   for (const [k, r] of fusion.regions.entries()) lowerRegion(r, `k${k}`);
-  // About 3 s on one core of 2020; a quadratic step somewhere takes minutes.
-  expect(performance.now() - start).toBeLessThan(20_000);
+  // A quadratic step somewhere would take minutes and run into the time limit of the test.
   sound(func, fusion);
 });
