@@ -4,7 +4,6 @@
  */
 import {
   existsSync,
-  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -17,18 +16,23 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { MANIFEST } from '../ir/artifact.js';
 import { UserError } from '../ir/diagnostics/error.js';
 import { cannotWrite, notOurFolder } from '../ir/diagnostics/run.js';
+import { makeFolder, uninterrupted } from '../runtime/write-files.js';
 
 /** UserError E503 where the folder cannot be written, E504 where it holds something else. */
 export function writeArtifact(dir: string, files: ReadonlyMap<string, Uint8Array>): void {
+  uninterrupted(() => replaceFolder(dir, files));
+}
+
+function replaceFolder(dir: string, files: ReadonlyMap<string, Uint8Array>): void {
   const target = resolve(dir);
   let temporary: string | undefined;
   try {
     if (existsSync(target) && !isReplaceable(target)) throw notOurFolder(dir);
-    mkdirSync(dirname(target), { recursive: true });
+    makeFolder(dirname(target));
     temporary = mkdtempSync(join(dirname(target), `.${basename(target)}.`));
     const fresh = join(temporary, 'new');
     for (const [path, bytes] of files) {
-      mkdirSync(dirname(join(fresh, path)), { recursive: true });
+      makeFolder(dirname(join(fresh, path)));
       writeFileSync(join(fresh, path), bytes);
     }
     if (existsSync(target)) renameSync(target, join(temporary, 'old'));

@@ -3,6 +3,7 @@
  * commander refuses); 70 for a fault of ours, in one line unless SPNGDC_DEBUG is set.
  */
 import { Command, CommanderError } from 'commander';
+import { USAGE_ERROR } from '../ir/diagnostics/command-line.js';
 import { UserError } from '../ir/diagnostics/error.js';
 import { VERSION } from '../ir/version.js';
 import { addCompile } from './compile.js';
@@ -38,6 +39,7 @@ export function buildProgram(terminal: Terminal): Command {
       .configureOutput({
         writeOut: (text) => terminal.stdout.write(text),
         writeErr: (text) => terminal.stderr.write(text),
+        outputError: (text, write) => write(text.replace(/^error: /, `error E${USAGE_ERROR}: `)),
       });
   }
   return program;

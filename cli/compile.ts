@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CompileOptions, EmitLevel } from '../compiler/compile.js';
-import { modelNotFound } from '../ir/diagnostics/command-line.js';
+import { modelNotFound, weightsNotFound } from '../ir/diagnostics/command-line.js';
 import type { TensorData } from '../ir/graph.js';
 import { readSafetensors } from '../ir/safetensors.js';
 import { count, seed, several } from './arguments.js';
@@ -116,7 +116,7 @@ function readWeights(path: string): ReadonlyMap<string, TensorData> {
   try {
     bytes = readFileSync(path);
   } catch {
-    throw modelNotFound(path);
+    throw weightsNotFound(path);
   }
   return readSafetensors(bytes, path);
 }

@@ -96,6 +96,8 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
       stdout.write(`epoch ${r.epoch}  ${describeEpoch(r)}  ${duration(r.seconds)}\n`);
       if (r.failedInversions > 0)
         stdout.write(`  ${r.failedInversions} factors could not be inverted; their previous inverses were kept\n`);
+      if (r.notFinite > 0)
+        stdout.write(`  ${r.notFinite} directions were not finite; their parameters were left as they were\n`);
     },
   };
 }

@@ -18,6 +18,8 @@ function countRules(manifest: Manifest): string {
   return [...counts].map(([rule, n]) => `${n} ${rule}`).join(', ');
 }
 
+const thousands = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
+
 export function summary(manifest: Manifest, files: ReadonlyMap<string, Uint8Array>): string {
   const { program, batch } = manifest;
   const trained = manifest.parameters.filter((p) => p.trainable);
@@ -30,7 +32,7 @@ export function summary(manifest: Manifest, files: ReadonlyMap<string, Uint8Arra
   for (const f of files.values()) bytes += f.length;
   return [
     `${manifest.model.name}: ${manifest.optimizer}, batch ${batch.train}, ${manifest.loss.kind}`,
-    `  ${elements.toLocaleString('en')} trainable elements in ${trained.length} parameters: ${countRules(manifest)}`,
+    `  ${thousands(elements)} trainable elements in ${trained.length} parameters: ${countRules(manifest)}`,
     `  ${program.kernels.length} kernels; ${steps('train')} dispatches a training step, ${steps('eval')} an evaluation`,
     `  memory ${megabytes(program.plan.peak)} planned (live-set bound ${megabytes(program.plan.liveBound)}); artifact ${megabytes(bytes)}`,
   ].join('\n');

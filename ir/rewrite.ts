@@ -55,9 +55,7 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     if (rules.keep && !rules.keep(node)) continue;
     const operands = node.operands.map(look);
     b.loc = passLoc(pass, node.loc);
-    const results =
-      rules.replace?.(node, operands, b) ??
-      keepNode(b, node, operands, rules.attrs?.(node));
+    const results = rules.replace?.(node, operands, b) ?? keepNode(b, node, operands, rules.attrs?.(node));
     node.results.forEach((r, i) => {
       map.set(r, results[i]);
     });

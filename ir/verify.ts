@@ -79,6 +79,9 @@ function checkGuards(scope: Scope, node: Node, what: string): void {
   }
 }
 
+/** Nodes whose attributes and types fit each other. Nodes never change, and passes share those that they leave alone. */
+const sound = new WeakSet<Node>();
+
 function checkNode(scope: Scope, node: Node, level: Module['level']): void {
   const what = `${scope.func}: ${node.results[0]?.name ?? '(no result)'} = ${node.op}`;
   if (!isOpName(node.op)) throw new Error(`${what}: no such op`);
@@ -93,14 +96,18 @@ function checkNode(scope: Scope, node: Node, level: Module['level']): void {
   for (const operand of node.operands) checkRead(scope, operand, what);
   checkGuards(scope, node, what);
   checkLoc(node.loc, what);
-  const inferred = inferAgain(node, what);
-  if (inferred.length !== node.results.length)
-    throw new Error(`${what}: has ${node.results.length} results, the op has ${inferred.length}`);
-  node.results.forEach((result, i) => {
-    define(scope, result, level);
-    expectType(result.type, inferred[i], `${scope.func}: ${result.name} = ${node.op}`);
-    if (node.guard !== undefined && node.op !== 'refresh') scope.guards.set(result, node.guard);
-  });
+  for (const result of node.results) define(scope, result, level);
+  if (!sound.has(node)) {
+    const inferred = inferAgain(node, what);
+    if (inferred.length !== node.results.length)
+      throw new Error(`${what}: has ${node.results.length} results, the op has ${inferred.length}`);
+    node.results.forEach((result, i) => {
+      expectType(result.type, inferred[i], `${scope.func}: ${result.name} = ${node.op}`);
+    });
+    sound.add(node);
+  }
+  if (node.guard !== undefined && node.op !== 'refresh')
+    for (const result of node.results) scope.guards.set(result, node.guard);
 }
 
 function inferAgain(node: Node, what: string): TensorType[] {

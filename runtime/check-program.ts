@@ -14,7 +14,7 @@ import {
   unknownKernel,
 } from '../ir/diagnostics/artifact.js';
 import type { Buffer, Program } from '../ir/program.js';
-import { replicated, storedBytes } from '../ir/types.js';
+import { product, replicated, storedBytes } from '../ir/types.js';
 
 /** Functions that `spngdc run` calls. */
 const required = ['init', 'train', 'eval'];
@@ -39,6 +39,7 @@ export function checkProgram(manifest: Manifest): void {
   checkSteps(program, buffers);
   checkState(manifest, buffers);
   checkMetrics(manifest, buffers);
+  checkBatch(manifest, buffers);
 }
 
 function checkBuffers(program: Program): void {
@@ -106,5 +107,19 @@ function checkMetrics(manifest: Manifest, buffers: ReadonlyMap<string, Buffer>):
     const buffer = output && buffers.get(output.buffer);
     if (buffer?.dtype !== 'f32' || buffer.bytes !== 4 * names.length)
       throw metricsMismatch(name, `the function has no output 'metrics' of ${names.length} f32 values`);
+  }
+}
+
+/** What the loop writes for each example fills the buffers that it goes to. */
+function checkBatch({ program, batch, inputs, loss }: Manifest, buffers: ReadonlyMap<string, Buffer>): void {
+  for (const name of ['train', 'eval'] as const) {
+    const perExample = new Map([['valid', 1], ...inputs.map((i) => [i.name, product(i.shape.slice(1))] as const)]);
+    if (loss.target) perExample.set('target', product(loss.target.shape.slice(1)));
+    for (const input of program.functions.find((f) => f.name === name)!.inputs) {
+      const each = perExample.get(input.name);
+      const held = product(buffers.get(input.buffer)!.shape);
+      if (each !== undefined && held !== batch[name] * each)
+        throw bufferMismatch(input.buffer, `${held} elements for ${batch[name]} examples of ${each}`);
+    }
   }
 }

@@ -5,14 +5,40 @@ import { accessSync, constants, existsSync, mkdirSync, renameSync, rmSync, statS
 import { dirname, join, resolve } from 'node:path';
 import { cannotWrite } from '../ir/diagnostics/run.js';
 
+/**
+ * Makes a folder and those above it, one at a time: node's own `recursive` never returns where a file system has the folder
+ * above but refuses new ones (/proc).
+ */
+export function makeFolder(dir: string): void {
+  const full = resolve(dir);
+  if (existsSync(full)) return;
+  makeFolder(dirname(full));
+  mkdirSync(full);
+}
+
+/** Runs `write` to its end before an interrupt (Ctrl-C) is heard, so that no temporary file is left behind. */
+export function uninterrupted(write: () => void): void {
+  const later = (): void => {};
+  process.on('SIGINT', later);
+  try {
+    write();
+  } finally {
+    process.off('SIGINT', later);
+  }
+}
+
 /** Writes `files` (path in `dir` -> bytes), replacing those that exist. UserError E503 where that fails; then none was changed. */
 export function writeFiles(dir: string, files: ReadonlyMap<string, Uint8Array>): void {
+  uninterrupted(() => writeAll(dir, files));
+}
+
+function writeAll(dir: string, files: ReadonlyMap<string, Uint8Array>): void {
   const pending: { temporary: string; final: string }[] = [];
   try {
     for (const [path, bytes] of files) {
       const final = join(dir, path);
       const temporary = `${final}.${process.pid}.tmp`;
-      mkdirSync(dirname(final), { recursive: true });
+      makeFolder(dirname(final));
       pending.push({ temporary, final });
       writeFileSync(temporary, bytes);
     }

@@ -4,7 +4,15 @@
  * that no rule covers keeps its plain gradient; its report says why. Also gives the output `failed_inversions`.
  */
 import { type Builder, dims } from '../../ir/builder.js';
-import { definitions, type Func, findFunction, type Module, type ParameterReport, type Value } from '../../ir/graph.js';
+import {
+  definitions,
+  type Func,
+  findFunction,
+  type Module,
+  type Node,
+  type ParameterReport,
+  type Value,
+} from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { extend } from '../../ir/rewrite.js';
 import { tensor } from '../../ir/types.js';
@@ -37,6 +45,8 @@ interface Visit {
   readonly largestFactor: number;
   /** By parameter, in the order of the module's parameters. */
   readonly gradients: ReadonlyMap<string, Value>;
+  /** Gradients by the batch normalisation whose scale or shift they move. */
+  readonly norms: ReadonlyMap<Node, readonly [string, Value][]>;
   readonly verdicts: Map<string, Verdict>;
 }
 
@@ -48,12 +58,15 @@ export function insertCurvature(module: Module, options: CurvatureOptions = {}):
   const valid = b.inputs.find((v) => v.name === 'valid');
   const count = outputs.get('count');
   if (!valid || !count) throw new Error('train has no valid or no count: attachLoss runs before insertCurvature');
+  const context = contextOf(b, outputs.get('loss')!, dims(valid)[0]);
+  const gradients = gradientsOf(module, outputs);
   const visit: Visit = {
     ledger: new Ledger(b, options.retries ?? 5),
-    context: contextOf(b, outputs.get('loss')!, dims(valid)[0]),
+    context,
     batch: { valid, count, damping: given[0] },
     largestFactor: options.largestFactor ?? 10_240,
-    gradients: gradientsOf(module, outputs),
+    gradients,
+    norms: normsOf(context, gradients),
     verdicts: new Map(),
   };
   // Layers first: a bias belongs to its layer, wherever it stands in the list of parameters.
@@ -90,6 +103,16 @@ function gradientsOf(module: Module, outputs: ReadonlyMap<string, Value>): Map<s
     if (gradient) gradients.set(name, gradient);
   }
   return gradients;
+}
+
+/** The gradients of each batch normalisation. */
+function normsOf(context: Context, gradients: ReadonlyMap<string, Value>): Map<Node, [string, Value][]> {
+  const norms = new Map<Node, [string, Value][]>();
+  for (const [name, gradient] of gradients) {
+    const node = recognizeBatchNorm(context, gradient)?.node;
+    if (node) norms.set(node, [...(norms.get(node) ?? []), [name, gradient]]);
+  }
+  return norms;
 }
 
 function contextOf(b: Builder, loss: Value, examples: number): Context {
@@ -135,13 +158,10 @@ function visitLayer(visit: Visit, name: string, gradient: Value): void {
 }
 
 function visitBatchNorm(visit: Visit, name: string, gradient: Value): void {
-  const { context, gradients, ledger, batch, verdicts } = visit;
+  const { context, norms, ledger, batch, verdicts } = visit;
   const { b } = ledger;
   const mine = recognizeBatchNorm(context, gradient)!;
-  const partner = [...gradients].find(([, g]) => {
-    const other = recognizeBatchNorm(context, g);
-    return other?.node === mine.node && other.which !== mine.which;
-  });
+  const partner = norms.get(mine.node)!.find(([, g]) => recognizeBatchNorm(context, g)!.which !== mine.which);
   if (!partner) return;
   const me: [string, Value] = [name, gradient];
   const [[gammaName, gamma], [betaName, beta]] = mine.which === 'gamma' ? [me, partner] : [partner, me];

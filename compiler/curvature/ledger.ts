@@ -3,6 +3,7 @@
  * steps in which their guard is on; in other steps `refresh` gives what is stored.
  */
 import type { Builder } from '../../ir/builder.js';
+import { stateName } from '../../ir/diagnostics/compile.js';
 import type { StateEntry, StateRole, Value } from '../../ir/graph.js';
 import type { TensorType } from '../../ir/types.js';
 
@@ -25,6 +26,7 @@ export class Ledger {
     fresh: (stored: Value) => Value,
   ): Value {
     const { b } = this;
+    if (b.has(name)) throw stateName(name, b.loc);
     this.entries.push({
       name,
       type,

@@ -6,7 +6,7 @@ import type { Expr } from '../../ir/kernel.js';
 
 export class Interner {
   private readonly ids = new Map<string, number>();
-  private readonly known = new WeakMap<Expr, number>();
+  private readonly known = new Map<Expr, number>();
 
   /** The number of `e`'s structure. Children are numbered first, so the cost is linear in new nodes. */
   id(e: Expr): number {

@@ -25,6 +25,7 @@ import {
   unary,
 } from '../../ir/kernel.js';
 import { mapOwn, withChildren } from './rebuild.js';
+import { blocksOf, operandsOf, ownExpressions } from './walk.js';
 
 type Transcendental = 'exp' | 'log' | 'tanh' | 'erf';
 
@@ -34,43 +35,28 @@ const isTranscendental = (op: UnaryOp): op is Transcendental =>
 /** The kernel without transcendental ops; the same object where it has none. */
 export function expandMath(kernel: Kernel): Kernel {
   const names = new Set<string>(kernel.params.map((p) => p.name));
+  const without = new Set<Expr>();
   let found = false;
   const inspect = (body: readonly Stmt[]): void => {
     for (const s of body) {
       if ('name' in s) names.add(s.name);
-      mapOwn(s, (e) => {
-        found ||= uses(e);
-        return e;
-      });
+      found ||= ownExpressions(s).some((e) => uses(e, without));
       if (s.kind === 'for') names.add(s.var);
       if (s.kind === 'tileEach') for (const n of [s.row, s.col, s.element]) names.add(n);
-      if (s.kind === 'for' || s.kind === 'tileEach') inspect(s.body);
-      if (s.kind === 'if') {
-        inspect(s.then);
-        inspect(s.else);
-      }
+      blocksOf(s).forEach(inspect);
     }
   };
   inspect(kernel.body);
-  return found ? { ...kernel, body: new Expansion(names).block(kernel.body) } : kernel;
+  return found ? { ...kernel, body: new Expansion(names, without).block(kernel.body) } : kernel;
 }
 
-function uses(e: Expr): boolean {
-  switch (e.kind) {
-    case 'const':
-    case 'ref':
-      return false;
-    case 'load':
-      return uses(e.index);
-    case 'unary':
-      return isTranscendental(e.op) || uses(e.a);
-    case 'binary':
-      return uses(e.a) || uses(e.b);
-    case 'select':
-      return uses(e.cond) || uses(e.a) || uses(e.b);
-    case 'loadIf':
-      return uses(e.cond) || uses(e.index);
-  }
+/** Whether a transcendental op is in `e`. Adds to `without` what has none, so that a shared expression is looked at once. */
+function uses(e: Expr, without: Set<Expr>): boolean {
+  if (e.kind === 'const' || e.kind === 'ref' || without.has(e)) return false;
+  if (e.kind === 'unary' && isTranscendental(e.op)) return true;
+  if (operandsOf(e).some((o) => uses(o, without))) return true;
+  without.add(e);
+  return false;
 }
 
 /** ln 2 in two parts (Cody and Waite): an exponent times the first, which has 9 bits, is exact. */
@@ -88,7 +74,10 @@ class Expansion {
   /** What a statement's expressions became, so that a shared one is expanded once. */
   private done = new Map<Expr, Expr>();
 
-  constructor(private readonly taken: ReadonlySet<string>) {}
+  constructor(
+    private readonly taken: ReadonlySet<string>,
+    private readonly without: Set<Expr>,
+  ) {}
 
   block(body: readonly Stmt[]): Stmt[] {
     const out: Stmt[] = [];
@@ -106,7 +95,7 @@ class Expansion {
   }
 
   private expand(e: Expr): Expr {
-    if (!uses(e)) return e;
+    if (!uses(e, this.without)) return e;
     const known = this.done.get(e);
     if (known) return known;
     const inner = withChildren(e, (c) => this.expand(c));

@@ -4,6 +4,7 @@
  * v = -lr nu u + momentum v, w = rescale(w + v): SP-NGD eq 23, where v = w(t) - w(t-1) without rescaling.
  */
 import { type Builder, dims } from '../../ir/builder.js';
+import { stateName } from '../../ir/diagnostics/compile.js';
 import { findFunction, type Module, type Output, type StateEntry, type Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { extend } from '../../ir/rewrite.js';
@@ -55,15 +56,17 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
   const { b, given } = extend(train, PASS, inputs);
   b.loc = passLoc(PASS);
   const [lr, momentum, third] = given;
-  const trained = module.parameters.flatMap((p) => directionOf(b, p.name, spngd ? undefined : third));
+  const outputs = new Map(b.outputs.map((o) => [o.name, o.value]));
+  const trained = module.parameters.flatMap((p) => directionOf(b, outputs, p.name, spngd ? undefined : third));
   const preconditioned = trained.filter((t) => t.preconditioned).map((t) => t.dot);
   const nu = clips ? klScale(b, preconditioned, lr, third) : undefined;
   const plainStep = b.neg(lr);
   const naturalStep = nu ? b.mul(plainStep, nu) : plainStep;
+  const factors = new Map(module.state.filter((s) => s.role === 'factor').map((s) => [s.name, s]));
   const state: StateEntry[] = [];
   for (const t of trained) {
     b.loc = passLoc(PASS, t.gradient.loc);
-    const width = spngd ? outputWidth(module, t.name) : undefined;
+    const width = spngd ? outputWidth(factors.get(`${t.name}.G`)) : undefined;
     const rescale = (w: Value) => (width ? rescaled(b, w, width, options.weightRescaling ?? 'off') : w);
     state.push(advance(b, t, t.preconditioned ? naturalStep : plainStep, momentum, rescale));
   }
@@ -94,28 +97,32 @@ function decays(weight: Value): boolean {
   return dims(weight).filter((n) => n > 1).length > 1;
 }
 
-function directionOf(b: Builder, name: string, decay: Value | undefined): Trained[] {
-  const output = (n: string) => b.outputs.find((o) => o.name === n)?.value;
-  const gradient = output(`gradient(${name})`);
+function directionOf(
+  b: Builder,
+  outputs: ReadonlyMap<string, Value>,
+  name: string,
+  decay: Value | undefined,
+): Trained[] {
+  const gradient = outputs.get(`gradient(${name})`);
   if (!gradient) return [];
   b.loc = passLoc(PASS, gradient.loc);
   const weight = b.read(name, gradient.type);
-  const natural = output(`natural(${name})`);
+  const natural = outputs.get(`natural(${name})`);
   const decayed = decay && decays(weight) ? b.add(gradient, b.mul(weight, decay)) : gradient;
   const direction = natural ?? decayed;
   const dot = b.sumAll(b.mul(direction, gradient));
   return [{ name, weight, gradient, direction, preconditioned: natural !== undefined, dot }];
 }
 
-/** d_out of eq 24, as the curvature pass found it: the width of the layer's G. Undefined for what is no layer's weight. */
-function outputWidth(module: Module, name: string): number | undefined {
-  const factor = module.state.find((s) => s.name === `${name}.G` && s.role === 'factor');
+/** d_out of eq 24, as the curvature pass found it: the width of the layer's factor G. Undefined for what is no layer's weight. */
+function outputWidth(factor: StateEntry | undefined): number | undefined {
   return factor && product(concrete(factor.type.shape).slice(0, -1));
 }
 
 /** Moves one parameter and gives its velocity's state. */
 function advance(b: Builder, t: Trained, step: Value, momentum: Value, rescale: (w: Value) => Value): StateEntry {
   const name = `${t.name}.velocity`;
+  if (b.has(name)) throw stateName(name, b.loc);
   const before = b.read(name, t.weight.type);
   const sound = b.node('is_finite', [t.dot]);
   const velocity = b.add(b.mul(t.direction, step), b.mul(before, momentum));

@@ -4,7 +4,7 @@
  * stripped for cross-entropy: the loss works on the logits, whose log_softmax cannot overflow. `predict` is untouched.
  */
 import type { Builder } from '../../ir/builder.js';
-import { lossDoesNotFit, noDefaultLoss, noSuchOutput, severalOutputs } from '../../ir/diagnostics/compile.js';
+import { lossDoesNotFit, noDefaultLoss, noSuchOutput, reservedName, severalOutputs } from '../../ir/diagnostics/compile.js';
 import { definitions, type Func, findFunction, type Module, type Output, type Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { extend, type NewInput } from '../../ir/rewrite.js';
@@ -38,6 +38,9 @@ interface Terms {
 
 const PASS = 'attach-loss';
 
+/** The loop writes these to whatever function has an input of the name: data must not have it, needed or not. */
+const scalars = ['lr', 'momentum', 'damping', 'kl_bound', 'weight_decay'];
+
 /** @throws UserError E201-E204 where the output or the loss must be chosen or does not fit, E206 on a name clash. */
 export function attachLoss(
   module: Module,
@@ -45,6 +48,8 @@ export function attachLoss(
 ): { readonly module: Module; readonly loss: LossDescription } {
   const train = findFunction(module, 'train');
   const predict = findFunction(module, 'predict');
+  const taken = train.inputs.find((i) => scalars.includes(i.name) || i.name === 'target');
+  if (taken) throw reservedName(taken.name, taken.loc);
   const output = chooseOutput(train, options.output);
   const loss = describe(train, output, options);
   const functions = module.functions.flatMap((f) => {

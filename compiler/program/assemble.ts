@@ -84,7 +84,8 @@ export function assemble(
     return kernel;
   };
 
-  const plans = module.functions.map((func) => planFunction(func, fuse(func), kernelFor, copyKernel));
+  const states = new Set(module.state.map((s) => s.name));
+  const plans = module.functions.map((func) => planFunction(func, fuse(func), states, kernelFor, copyKernel));
 
   // ---- Memory: state, then one arena for the transients of whichever function runs ----
   const buffers: Buffer[] = [];
@@ -156,6 +157,7 @@ function countOps(region: Region): string[] {
 function planFunction(
   func: Func,
   fused: Fused,
+  states: ReadonlySet<string>,
   kernelFor: (r: Region) => Kernel,
   copyKernel: (v: Value) => Kernel,
 ): FunctionPlan {
@@ -180,7 +182,12 @@ function planFunction(
   const bufferName = (v: Value): string => {
     const r = root(v);
     if (reads.has(r)) return r.name;
-    return storage.inState.get(r) ?? `${func.name}.${r.name}`;
+    const state = storage.inState.get(r);
+    if (state !== undefined) return state;
+    let name = `${func.name}.${r.name}`;
+    // A weight may be called `train.x`.
+    while (states.has(name)) name += "'";
+    return name;
   };
   const outputs = new Set(func.outputs.map((o) => root(o.value)));
   const inputs = new Set<Value>(func.inputs);

@@ -52,6 +52,15 @@ export function reservedName(name: string, loc: Loc): UserError {
   );
 }
 
+export function stateName(name: string, loc: Loc): UserError {
+  return new UserError(
+    207,
+    `the model has a value or a weight named "${name}", but training keeps a state of that name`,
+    'rename it in the model',
+    loc,
+  );
+}
+
 export function planTooLarge(peak: number, liveBound: number, limit: number, batch: number): UserError {
   const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20).toLocaleString('en')} MiB`;
   return new UserError(

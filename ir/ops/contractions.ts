@@ -185,7 +185,7 @@ export const contractionOps = {
       const [kb, n] = flagOf(attrs, 'tb')
         ? [b.shape[b.shape.length - 1], b.shape[b.shape.length - 2]]
         : b.shape.slice(-2);
-      if (!dimEquals(ka, kb)) fail(`matmul: inner dimensions ${JSON.stringify(ka)} and ${JSON.stringify(kb)} differ`);
+      if (!dimEquals(ka, kb)) fail(`matmul: inner dimensions ${printDim(ka)} and ${printDim(kb)} differ`);
       const batch =
         broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2)) ??
         fail('matmul: leading dimensions do not broadcast');

@@ -9,6 +9,7 @@ import {
   type DType,
   dimEquals,
   dimMul,
+  printShape,
   product,
   type Shape,
   shapeEquals,
@@ -83,7 +84,7 @@ export const viewOps = {
       const from = symbolicCount(dense(x).shape);
       const to = symbolicCount(shape);
       if (from === undefined || to === undefined || !dimEquals(from, to))
-        fail(`cannot reshape ${JSON.stringify(x.shape)} to ${JSON.stringify(shape)}`);
+        fail(`cannot reshape ${printShape(x.shape)} to ${printShape(shape)}`);
       return [{ ...x, shape }];
     },
     evaluate: ([x]) => [x.data],
@@ -120,7 +121,7 @@ export const viewOps = {
       const shape = shapeOf(attrs);
       const joined = broadcastShapes(dense(x).shape, shape);
       if (!joined || !shapeEquals(joined, shape))
-        fail(`${JSON.stringify(x.shape)} does not broadcast to ${JSON.stringify(shape)}`);
+        fail(`${printShape(x.shape)} does not broadcast to ${printShape(shape)}`);
       return [{ ...x, shape }];
     },
     evaluate: ([x], _attrs, [r]) => {

@@ -71,6 +71,5 @@ export function printModule(module: Module): string {
     ),
     '}',
   ];
-  for (const func of module.functions) lines.push('', ...printFunc(func, module.level));
-  return `${lines.join('\n')}\n`;
+  return `${[...lines, ...module.functions.flatMap((f) => ['', ...printFunc(f, module.level)])].join('\n')}\n`;
 }

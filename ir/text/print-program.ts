@@ -80,6 +80,5 @@ export function printProgram(p: Program): string {
     ...columns(p.kernels.map(kernelRow), [24, 24, 32, 48]),
     '}',
   ];
-  for (const f of p.functions) lines.push('', ...printFunction(f));
-  return `${lines.join('\n')}\n`;
+  return `${[...lines, ...p.functions.flatMap((f) => ['', ...printFunction(f)])].join('\n')}\n`;
 }

@@ -91,7 +91,12 @@ export function sameLoc(a: Loc, b: Loc): boolean {
  * whole function off the screen. The last column is never padded.
  */
 export function columns(rows: readonly (readonly string[])[], limits: readonly number[], indent = '  '): string[] {
-  const widths = limits.map((limit, c) => Math.min(limit, Math.max(0, ...rows.map((r) => r[c].length))));
+  const widths = limits.map((limit, c) =>
+    Math.min(
+      limit,
+      rows.reduce((most, r) => Math.max(most, r[c].length), 0),
+    ),
+  );
   return rows.map((row) => {
     const cells = row.map((cell, c) => (c < widths.length ? cell.padEnd(widths[c]) : cell));
     return `${indent}${cells.filter((c, i) => c !== '' || i < widths.length).join(' ')}`.trimEnd();

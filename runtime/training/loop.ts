@@ -46,7 +46,7 @@ export async function train(
   const epochs: EpochReport[] = [];
   let step = 0;
   for (let epoch = 0; step < settings.totalSteps; epoch++) {
-    const sum = { loss: 0, correct: 0, count: 0, failed: 0 };
+    const sum = { loss: 0, correct: 0, count: 0, failed: 0, notFinite: 0 };
     let classified = false;
     const epochStarted = performance.now();
     for (const rows of batches(permutation(data.train.count, settings.seed, epoch), manifest.batch.train)) {
@@ -63,6 +63,7 @@ export async function train(
       sum.count += count;
       sum.correct += correct ?? 0;
       sum.failed += metrics.failed_inversions ?? 0;
+      sum.notFinite += metrics.nonfinite ?? 0;
       classified = correct !== undefined;
       reporter.step?.({
         step,
@@ -85,6 +86,7 @@ export async function train(
       },
       validation: data.validation && (await evaluate(device, manifest, data.validation)),
       failedInversions: sum.failed,
+      notFinite: sum.notFinite,
       seconds,
     };
     epochs.push(report);

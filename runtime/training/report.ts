@@ -42,6 +42,8 @@ export interface EpochReport {
   readonly validation?: Evaluation;
   /** Factors that could not be inverted in this epoch: their previous inverses were kept. */
   readonly failedInversions: number;
+  /** Directions that were not finite in this epoch: their parameters were left as they were. */
+  readonly notFinite: number;
   /** Seconds of training, without validation. */
   readonly seconds: number;
 }

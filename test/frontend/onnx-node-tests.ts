@@ -13,14 +13,15 @@ export interface NodeTest {
   readonly outputs: readonly Uint8Array[];
 }
 
-/** All tests of the archive. Tar: 512-byte headers (name, size in octal, type), contents padded to 512. */
+/** All tests of the archive. Tar: 512-byte headers (name, size in octal, type), contents padded to 512; GNU puts a long name before its file. */
 export function readNodeTests(path: string): NodeTest[] {
   const tar = execFileSync('xz', ['-dc', path], { maxBuffer: 1 << 30 });
   const files = new Map<string, Map<string, Uint8Array>>();
+  let long = '';
   for (let at = 0; at + 512 <= tar.length; ) {
     const field = (from: number, length: number): string =>
       tar.toString('latin1', at + from, at + from + length).replace(/\0.*$/s, '');
-    const name = field(0, 100);
+    const name = long || field(0, 100);
     if (name === '') break;
     const size = Number.parseInt(field(124, 12), 8) || 0;
     const parts = name.split('/');
@@ -30,6 +31,7 @@ export function readNodeTests(path: string): NodeTest[] {
       own.set(parts.slice(parts.indexOf(test) + 1).join('/'), tar.subarray(at + 512, at + 512 + size));
       files.set(test, own);
     }
+    long = field(156, 1) === 'L' ? field(512, size) : '';
     at += 512 + Math.ceil(size / 512) * 512;
   }
   const numbered = (own: Map<string, Uint8Array>, kind: string): Uint8Array[] =>

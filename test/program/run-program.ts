@@ -25,7 +25,7 @@ export class ProgramRun {
     } else {
       const printed = printWasm(assembled.kernels);
       const info = new Map(printed.info.map((i) => [i.name, i]));
-      const pages = Math.ceil((bytes + Math.max(...printed.info.map((i) => i.scratch))) / 65536) + 1;
+      const pages = Math.ceil((bytes + Math.max(0, ...printed.info.map((i) => i.scratch))) / 65536) + 1;
       const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
       const module = new WebAssembly.Module(printed.bytes as Uint8Array<ArrayBuffer>);
       const { exports } = new WebAssembly.Instance(module, { env: { memory } });

@@ -175,7 +175,10 @@ export class FunctionImport {
     const before = this.b.nodes.length;
     try {
       const result = f();
-      for (const made of this.b.nodes.slice(before)) for (const r of made.results) checkSize(node, this.model.opset, r);
+      for (const made of this.b.nodes.slice(before)) {
+        for (const v of made.operands) checkSize(node, this.model.opset, v, 'an operand has');
+        for (const v of made.results) checkSize(node, this.model.opset, v, 'the result would have');
+      }
       return result;
     } catch (e) {
       if (e instanceof TypeRuleError) throw misfit(node.op, this.model.opset, e.message, node.loc);
@@ -225,8 +228,7 @@ export class FunctionImport {
 }
 
 /** Broken files can ask for absurd sizes. */
-function checkSize(node: OnnxNode, opset: number, v: Value): void {
+function checkSize(node: OnnxNode, opset: number, v: Value, what: string): void {
   const count = v.type.shape.reduce<number>((p, d) => p * (typeof d === 'number' ? d : d.factor), 1);
-  if (!(count >= 1 && count <= 2 ** 40))
-    throw misfit(node.op, opset, `the result would have ${count} elements`, node.loc);
+  if (!(count >= 1 && count <= 2 ** 40)) throw misfit(node.op, opset, `${what} ${count} elements`, node.loc);
 }

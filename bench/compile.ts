@@ -1,0 +1,128 @@
+/**
+ * Seconds that `spngdc compile` takes, each time in a fresh process, start-up and writing included: three ResNet-50 of the
+ * shared data, and generated chains of convolution, BatchNorm and relu, whose time should grow in line with their nodes.
+ * Needs dist/ (npm run build). Arguments: runs of each model (default: 3), then parts of case names to run.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import onnxProto from 'onnx-proto';
+
+const { onnx } = onnxProto;
+const CLI = 'dist/cli/main.js';
+const MODELS = '../shared/data/models';
+
+const runs = Number(process.argv[2] ?? 3);
+const wanted = process.argv.slice(3);
+const out = mkdtempSync(join(tmpdir(), 'spngdc-bench-'));
+
+/** Run by the compiler's process before all else: tells at its end what it used, last on standard error. */
+const tellUsage = `data:text/javascript,process.on('exit',()=>{const{user,system}=process.cpuUsage();console.error('\\n'+user+' '+system)})`;
+
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1];
+
+/** Median wall and user seconds of compiling `model`. */
+function measure(model: string, options: readonly string[]): { wall: number; user: number } {
+  const samples = Array.from({ length: runs }, () => {
+    const begin = performance.now();
+    const args = ['--import', tellUsage, CLI, 'compile', model, ...options, '-o', join(out, 'model.spngd')];
+    const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    const wall = (performance.now() - begin) / 1000;
+    if (status !== 0) throw new Error(`compiling ${model} failed: ${stderr}`);
+    rmSync(join(out, 'model.spngd'), { recursive: true });
+    return { wall, user: Number(stderr.trimEnd().split('\n').at(-1)!.split(' ')[0]) / 1e6 };
+  });
+  return { wall: median(samples.map((s) => s.wall)), user: median(samples.map((s) => s.user)) };
+}
+
+function report(name: string, model: string, options: readonly string[], nodes?: number): void {
+  if (wanted.length > 0 && !wanted.some((w) => name.includes(w))) return;
+  const { wall, user } = measure(model, options);
+  const each = nodes === undefined ? '' : `   ${((1e6 * user) / nodes).toFixed(0)} us a node`;
+  console.log(`${name.padEnd(28)} wall ${wall.toFixed(2)} s   user ${user.toFixed(2)} s${each}`);
+}
+
+// ---- Generated chains ----
+
+const [FLOAT, INTS] = [1, 7];
+const CHANNELS = 8;
+const SIZE = 4;
+
+const input = (name: string, shape: readonly (number | string)[]) => ({
+  name,
+  type: {
+    tensorType: {
+      elemType: FLOAT,
+      shape: { dim: shape.map((d) => (typeof d === 'string' ? { dimParam: d } : { dimValue: d })) },
+    },
+  },
+});
+const node = (opType: string, name: string, operands: string[], attribute: object[] = []) => ({
+  opType,
+  name,
+  input: operands,
+  output: [name],
+  attribute,
+});
+const ints = (name: string, values: readonly number[]) => ({ name, type: INTS, ints: [...values] });
+const normalization = (i: number) => ['weight', 'bias', 'running_mean', 'running_var'].map((part) => `bn${i}.${part}`);
+
+/** An ONNX model of `nodes` nodes: 3x3 convolutions of 8 channels, each with BatchNorm and relu, then a classifier. */
+function chain(nodes: number): Uint8Array {
+  const blocks = Math.round((nodes - 2) / 3);
+  const layers = Array.from({ length: blocks }, (_, i) => i);
+  const graph = {
+    name: 'chain',
+    node: [
+      ...layers.flatMap((i) => [
+        node(
+          'Conv',
+          `conv${i}`,
+          [i === 0 ? 'image' : `relu${i - 1}`, `conv${i}.weight`],
+          [ints('kernel_shape', [3, 3]), ints('pads', [1, 1, 1, 1])],
+        ),
+        node('BatchNormalization', `bn${i}`, [`conv${i}`, ...normalization(i)]),
+        node('Relu', `relu${i}`, [`bn${i}`]),
+      ]),
+      node('Flatten', 'flat', [`relu${blocks - 1}`]),
+      node('MatMul', 'logits', ['flat', 'fc.weight']),
+    ],
+    input: [
+      input('image', ['N', CHANNELS, SIZE, SIZE]),
+      ...layers.flatMap((i) => [
+        input(`conv${i}.weight`, [CHANNELS, CHANNELS, 3, 3]),
+        ...normalization(i).map((name) => input(name, [CHANNELS])),
+      ]),
+      input('fc.weight', [CHANNELS * SIZE * SIZE, 10]),
+    ],
+    output: [input('logits', ['N', 10])],
+  };
+  const model = { irVersion: 7, producerName: 'spngdc', opsetImport: [{ domain: '', version: 13 }], graph };
+  return onnx.ModelProto.encode(onnx.ModelProto.fromObject(model)).finish();
+}
+
+// ---- Cases ----
+
+if (!existsSync(CLI)) throw new Error(`there is no ${CLI}: npm run build`);
+console.log(`median of ${runs} runs; load ${loadavg()[0].toFixed(1)}`);
+try {
+  const anew = ['--init', 'he-normal', '--batch', '4'];
+  for (const [name, file, data] of [
+    ['resnet50 opset 13', 'torchvision/resnet50_train_op13.onnx', 'x:Nx3x64x64'],
+    ['resnet50 opset 16', 'torchvision/resnet50_train_op16.onnx', 'x:Nx3x64x64'],
+    ['light_resnet50', 'onnx-light/light_resnet50.onnx', undefined],
+  ] as const) {
+    const model = join(MODELS, file);
+    if (!existsSync(model)) console.log(`${name.padEnd(28)} left out: there is no ${model}`);
+    else report(name, model, data === undefined ? anew : [...anew, '--input', data]);
+  }
+  for (const nodes of [1000, 2000, 4000]) {
+    const model = join(out, `chain${nodes}.onnx`);
+    writeFileSync(model, chain(nodes));
+    report(`chain of ${nodes} nodes`, model, anew, nodes);
+  }
+} finally {
+  rmSync(out, { recursive: true, force: true });
+}
+console.log(`load ${loadavg()[0].toFixed(1)}`);

@@ -1,0 +1,87 @@
+/**
+ * The ONNX project's single-node tests, each through the importer and then, a column each, by the float64 evaluator and by the
+ * compiled WebAssembly: npx tsx test/onnx/run-node-tests.ts [PATTERN] prints what passed, failed and is unsupported per op.
+ */
+import { readFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
+import onnxProto from 'onnx-proto';
+import { type NodeTest, readNodeTests } from '../frontend/onnx-node-tests.js';
+import { type Column, columns, type Outcome, runCase, type Status } from './node-case.js';
+
+export const DATA = '../shared/data/onnx-tests';
+const statuses = ['passed', 'failed', 'unsupported'] as const satisfies readonly Status[];
+
+export interface Case extends NodeTest {
+  /** `Relu`; ops outside ai.onnx with their domain. */
+  readonly op: string;
+  /** On an op that training uses: a line of training-relevant.txt. */
+  readonly relevant: boolean;
+}
+
+export interface Result extends Outcome, Pick<Case, 'name' | 'op' | 'relevant'> {}
+
+/** The cases of one node, by op and name; 1,304 in ONNX 1.22. */
+export function singleNodeCases(): Case[] {
+  const relevant = new Set(readFileSync(`${DATA}/training-relevant.txt`, 'utf8').split('\n'));
+  return readNodeTests(`${DATA}/onnx-node-tests-v1.22.0.tar.xz`)
+    .flatMap((t) => {
+      const nodes = onnxProto.onnx.ModelProto.decode(t.model).graph?.node ?? [];
+      // A node with a subgraph holds more than one.
+      if (nodes.length !== 1 || nodes[0].attribute?.some((a) => a.g || a.graphs?.length)) return [];
+      const { domain, opType } = nodes[0];
+      const op = domain && domain !== 'ai.onnx' ? `${domain}::${opType}` : `${opType}`;
+      return [{ ...t, op, relevant: relevant.has(t.name) }];
+    })
+    .sort((a, b) => compareText(a.op, b.op) || compareText(a.name, b.name));
+}
+
+const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+export function runCases(cases: readonly Case[]): Result[] {
+  return cases.map((c) => ({ name: c.name, op: c.op, relevant: c.relevant, ...runCase(c) }));
+}
+
+/** `test_relu evaluator wasm`: the lines of passing.txt, sorted by name. */
+export function passingLines(results: readonly Result[]): string[] {
+  return results
+    .flatMap(({ name, status }) => {
+      const passed = columns.filter((c) => status[c] === 'passed');
+      return passed.length > 0 ? [`${name} ${passed.join(' ')}`] : [];
+    })
+    .sort(compareText);
+}
+
+const count = (results: readonly Result[], column: Column, status: Status): number =>
+  results.filter((r) => r.status[column] === status).length;
+
+/** A markdown table: a line per op, then totals. */
+export function table(results: readonly Result[]): string {
+  const ops = [...new Set(results.map((r) => r.op))];
+  const line = (name: string, own: readonly Result[]): string =>
+    `| ${[name, own.length, ...columns.flatMap((c) => statuses.map((s) => count(own, c, s)))].join(' | ')} |`;
+  return [
+    `| op | cases | ${columns.flatMap((c) => statuses.map((s) => `${c} ${s}`)).join(' | ')} |`,
+    `|---|${'---:|'.repeat(1 + columns.length * statuses.length)}`,
+    ...ops.map((op) =>
+      line(
+        op,
+        results.filter((r) => r.op === op),
+      ),
+    ),
+    line('**all**', results),
+    line(
+      '**training-relevant**',
+      results.filter((r) => r.relevant),
+    ),
+  ].join('\n');
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const pattern = new RegExp(process.argv[2] ?? '');
+  const results = runCases(singleNodeCases().filter((c) => pattern.test(c.name)));
+  for (const { name, status, why } of results)
+    for (const c of columns)
+      if (status[c] === 'failed' || (process.argv[2] && why[c])) console.log(`${name} ${c} ${status[c]}: ${why[c]}`);
+  console.log(table(results));
+  if (columns.some((c) => count(results, c, 'failed') > 0)) process.exitCode = 1;
+}
