@@ -23,7 +23,13 @@ type Flags = Omit<CompileOptions, 'weights' | 'inputs' | 'dropout'> & {
   readonly target: 'wasm';
 };
 
-const emitLevels: EmitLevel[] = ['model', 'train', 'kernels', 'program'];
+const emitLevels = Object.keys({
+  model: true,
+  train: true,
+  placed: true,
+  kernels: true,
+  program: true,
+} satisfies Record<EmitLevel, true>);
 
 const examples = `
 Examples:

@@ -20,6 +20,7 @@ import { lowerRegion } from './kernels/lower.js';
 import { buildManifest } from './manifest.js';
 import { insertUpdate } from './optimizer/insert-update.js';
 import { type Defaults, resolvePreset } from './optimizer/presets.js';
+import { placeOnOneDevice } from './partition/one-device.js';
 import { addInit } from './passes/add-init.js';
 import { attachLoss, type LossDescription, type LossKind } from './passes/attach-loss.js';
 import { bindBatch } from './passes/bind-batch.js';
@@ -30,7 +31,7 @@ import { assemble } from './program/assemble.js';
 import { summary } from './report.js';
 import { printWasm } from './targets/wasm/print.js';
 
-export const emitLevels = ['model', 'train', 'kernels', 'program'] as const;
+export const emitLevels = ['model', 'train', 'placed', 'kernels', 'program'] as const;
 export type EmitLevel = (typeof emitLevels)[number];
 
 export interface CompileOptions {
@@ -73,8 +74,8 @@ export interface Stages {
   readonly model: Module;
   /** With gradients, curvature and update; composites still whole. */
   readonly train: Module;
-  /** The same in primitive ops: what the kernels are made from. */
-  readonly primitive: Module;
+  /** The same in primitive ops, on its device: what the kernels are made from. */
+  readonly placed: Module;
   readonly program: Program;
   readonly kernels: readonly Kernel[];
   readonly wasm: Uint8Array;
@@ -117,8 +118,8 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const expanded = removeDeadCode(mergeCommonSubexpressions(expandComposites(whole)));
   // Last, so that equal fills stay apart: each is written straight into its own state.
   const train = checked(addInit(whole));
-  const primitive = checked(addInit(expanded));
-  const { program, kernels, wasm } = lowerToWasm(primitive);
+  const placed = checked(placeOnOneDevice(addInit(expanded)));
+  const { program, kernels, wasm } = lowerToWasm(placed);
   const { peak, liveBound } = program.plan;
   if (peak > WASM_LIMIT) throw planTooLarge(peak, liveBound, WASM_LIMIT, batch.train);
   const { metrics } = updated;
@@ -126,7 +127,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
     imported,
     model,
     train,
-    primitive,
+    placed,
     program,
     kernels,
     wasm,
@@ -146,7 +147,7 @@ export function compile(bytes: Uint8Array, fileName: string, options: CompileOpt
   const files = new Map<string, Uint8Array>([
     [PROGRAM_TEXT, new TextEncoder().encode(text)],
     [WASM_MODULE, stages.wasm],
-    [WEIGHTS, writeSafetensors(initialWeights(stages.primitive))],
+    [WEIGHTS, writeSafetensors(initialWeights(stages.placed))],
     [TEMPLATE, stages.imported.template],
   ]);
   const manifest = buildManifest(stages, files, bytes, fileName);
@@ -199,6 +200,8 @@ function emitted(level: EmitLevel, stages: Stages): string {
       return printModule(stages.model);
     case 'train':
       return printModule(stages.train);
+    case 'placed':
+      return printModule(stages.placed);
     case 'kernels':
       return stages.kernels.map(printKernel).join('\n');
     case 'program':

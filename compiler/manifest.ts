@@ -14,7 +14,7 @@ import type { LossDescription } from './passes/attach-loss.js';
 
 /** What the passes left that the manifest tells. */
 export interface ManifestParts {
-  readonly primitive: Module;
+  readonly placed: Module;
   readonly program: Program;
   readonly batch: { readonly train: number; readonly eval: number };
   readonly seed: number;
@@ -50,7 +50,7 @@ export function buildManifest(
   model: Uint8Array,
   fileName: string,
 ): Manifest {
-  const { primitive: module, batch, loss } = parts;
+  const { placed: module, batch, loss } = parts;
   const state = new Map(module.state.map((s) => [s.name, s]));
   const info = (name: string, v: Value): TensorInfo => ({
     name,

@@ -18,6 +18,12 @@ function countRules(manifest: Manifest): string {
   return [...counts].map(([rule, n]) => `${n} ${rule}`).join(', ');
 }
 
+/** Names of the parameters that no rule of curvature covers. */
+function plain(manifest: Manifest): string[] {
+  const names = manifest.parameters.filter((p) => p.trainable && p.rule === 'plain').map((p) => p.name);
+  return names.length > 0 ? [`  by plain gradient, since no rule covers them: ${names.join(', ')}`] : [];
+}
+
 const thousands = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 
 export function summary(manifest: Manifest, files: ReadonlyMap<string, Uint8Array>): string {
@@ -33,6 +39,7 @@ export function summary(manifest: Manifest, files: ReadonlyMap<string, Uint8Arra
   return [
     `${manifest.model.name}: ${manifest.optimizer}, batch ${batch.train}, ${manifest.loss.kind}`,
     `  ${thousands(elements)} trainable elements in ${trained.length} parameters: ${countRules(manifest)}`,
+    ...plain(manifest),
     `  ${program.kernels.length} kernels; ${steps('train')} dispatches a training step, ${steps('eval')} an evaluation`,
     `  memory ${megabytes(program.plan.peak)} planned (live-set bound ${megabytes(program.plan.liveBound)}); artifact ${megabytes(bytes)}`,
   ].join('\n');

@@ -4,7 +4,13 @@
  * stripped for cross-entropy: the loss works on the logits, whose log_softmax cannot overflow. `predict` is untouched.
  */
 import type { Builder } from '../../ir/builder.js';
-import { lossDoesNotFit, noDefaultLoss, noSuchOutput, reservedName, severalOutputs } from '../../ir/diagnostics/compile.js';
+import {
+  lossDoesNotFit,
+  noDefaultLoss,
+  noSuchOutput,
+  reservedName,
+  severalOutputs,
+} from '../../ir/diagnostics/compile.js';
 import { definitions, type Func, findFunction, type Module, type Output, type Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { extend, type NewInput } from '../../ir/rewrite.js';

@@ -10,7 +10,12 @@ export const modelNotFound = (path: string): UserError =>
   new UserError(601, 'no such model file, or it cannot be read', 'give the path of an .onnx file', path);
 
 export const weightsNotFound = (path: string): UserError =>
-  new UserError(604, 'no such weights file, or it cannot be read', 'give --weights the path of a .safetensors file', path);
+  new UserError(
+    604,
+    'no such weights file, or it cannot be read',
+    'give --weights the path of a .safetensors file',
+    path,
+  );
 
 export const optionsConflict = (a: string, b: string): UserError =>
   new UserError(602, `${a} and ${b} exclude each other`, `give one of them`);

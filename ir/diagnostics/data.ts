@@ -137,5 +137,5 @@ export const inputUnsupported = (why: string): UserError =>
   new UserError(
     320,
     `this model cannot be fed from one data set: ${why}`,
-    'drive the model through the runtime API instead',
+    'run feeds a single floating-point data input; export the model with its other inputs and integer casts folded in',
   );

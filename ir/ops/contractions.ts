@@ -10,6 +10,7 @@ import {
   dimEquals,
   elementCount,
   isConcrete,
+  printDim,
   printType,
   product,
   strides,

@@ -23,12 +23,14 @@ async function spngdc(...args: string[]): Promise<Outcome> {
   return { code, out, err };
 }
 
-/** Rows [loss, 1] with a target that the tiny artifact does not read. */
-function csv(...losses: number[]): string {
+function fileOf(rows: string): string {
   const path = join(temporaryFolder(), 'd.csv');
-  writeFileSync(path, losses.map((l) => `${l},1,0\n`).join(''));
+  writeFileSync(path, rows);
   return path;
 }
+
+/** Rows [loss, 1] with a target that the tiny artifact does not read. */
+const csv = (...losses: number[]): string => fileOf(losses.map((l) => `${l},1,0\n`).join(''));
 
 describe('spngdc run', () => {
   it('trains, reports each epoch, and writes weights and model', async () => {
@@ -92,7 +94,7 @@ describe('spngdc run', () => {
     ['401', 'no artifact', () => ['run', temporaryFolder(), '--data', csv(1)]],
     ['402', 'a broken manifest', () => ['run', writeTiny((m) => delete m.loss), '--data', csv(1)]],
     ['301', 'no data', () => ['run', writeTiny(), '--data', '/nowhere.csv']],
-    ['313', 'data of another shape', () => ['run', writeTiny((m) => (m.inputs[0].shape = [1, 5])), '--data', csv(1)]],
+    ['313', 'data of another shape', () => ['run', writeTiny(), '--data', fileOf('1,2,3,4,0\n')]],
     ['316', 'NaN in the data', () => ['run', writeTiny(), '--data', csv(Number.NaN)]],
     ['319', 'a split that leaves nothing', () => ['run', writeTiny(), '--data', csv(1), '--split', '0.1']],
     ['318', 'a bad normalisation', () => ['run', writeTiny(), '--data', csv(1), '--normalize', 'much']],
@@ -190,9 +192,11 @@ describe('the grammar', () => {
     [['run', 'x', '--data', 'd', '--what'], "unknown option '--what'"],
     [['compile', 'm.onnx', '--optimizer', 'adam'], 'Allowed choices are spngd, sgd'],
     [['compile', 'm.onnx', '--seed', '-1'], "option '--seed <n>'"],
+    [['compile', 'm.onnx', '--batch', '0'], "option '--batch <n>'"],
   ])('refuses %j with exit 1', async (args, why) => {
     const { code, err } = await spngdc(...args);
     expect(code).toBe(1);
+    expect(err).toMatch(/^error E600: /);
     expect(err).toContain(why);
   });
 });
@@ -218,6 +222,9 @@ describe('writing an artifact', async () => {
     writeFileSync(join(other, 'thesis.txt'), 'precious');
     expect(() => writeArtifact(other, files)).toThrow('not an artifact');
     expect(readdirSync(other)).toEqual(['thesis.txt']);
+  });
+  it.runIf(existsSync('/proc'))('gives up where folders above cannot be made', () => {
+    expect(() => writeArtifact('/proc/none/net.spngd', files)).toThrow(expect.objectContaining({ code: 503 }));
   });
   it('is a numbered error where that cannot be done', () => {
     const file = join(temporaryFolder(), 'file');

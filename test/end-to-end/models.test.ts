@@ -52,10 +52,10 @@ describe.runIf(existsSync(models))('real models', () => {
     const bytes = readFileSync(`${models}/${file}`);
     const stages = runPasses(bytes, basename(file), { batch: 4, init: 'he-normal', ...options });
     const found: Record<string, number> = {};
-    for (const p of stages.primitive.parameters) found[p.rule] = (found[p.rule] ?? 0) + 1;
+    for (const p of stages.placed.parameters) found[p.rule] = (found[p.rule] ?? 0) + 1;
     expect(found).toEqual(rules);
     expect(WebAssembly.validate(stages.wasm as Uint8Array<ArrayBuffer>)).toBe(true);
-    for (const module of [stages.model, stages.train, stages.primitive]) {
+    for (const module of [stages.model, stages.train, stages.placed]) {
       const text = printModule(module);
       expect(printModule(parseModule(text)) === text).toBe(true);
     }

@@ -24,8 +24,8 @@ export function load(bytes: Uint8Array, name: string, options: CompileOptions): 
   const manifest = manifestSchema.parse(JSON.parse(new TextDecoder().decode(files.get(MANIFEST))));
   const device = WasmDevice.load({ dir: '', manifest, files, weights: new Map() });
   const stages = runPasses(bytes, name, options);
-  for (const entry of stages.primitive.state) {
-    const initial = stages.primitive.weights.get(entry.name);
+  for (const entry of stages.placed.state) {
+    const initial = stages.placed.weights.get(entry.name);
     if (entry.init.kind === 'weights' && initial) device.write(entry.name, initial.data);
   }
   device.run('init');
@@ -57,7 +57,7 @@ export function both(
   name: string,
   inputs: Data,
 ): { device: WasmDevice; reference: Evaluation; func: Func } {
-  const func = findFunction(on.stages.primitive, name);
+  const func = findFunction(on.stages.placed, name);
   const state: Record<string, Float64Array> = {};
   for (const v of func.reads) state[v.name] = Float64Array.from(on.device.read(v.name) as Float32Array);
   const reference = evaluate(func, inputs, state);

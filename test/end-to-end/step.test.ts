@@ -34,7 +34,7 @@ describe.runIf(existsSync(models))('a step on the device', () => {
   it.each(cases)('$name', ({ file, options, classes }) => {
     const on = load(readFileSync(`${models}/${file}`), file, options);
     for (let step = 0; step < 3; step++) {
-      const inputs = inputsFor(on.stages.primitive.functions.find((f) => f.name === 'train')!, classes, scalars);
+      const inputs = inputsFor(on.stages.placed.functions.find((f) => f.name === 'train')!, classes, scalars);
       const { device, reference, func } = both(on, 'train', inputs);
       expect(
         relativeError(device.read(outputBuffer(on, 'train', 'metrics')) as Float32Array, reference.outputs.metrics),
@@ -45,7 +45,7 @@ describe.runIf(existsSync(models))('a step on the device', () => {
       }
     }
     for (const name of ['eval', 'predict']) {
-      const func = on.stages.primitive.functions.find((f) => f.name === name)!;
+      const func = on.stages.placed.functions.find((f) => f.name === name)!;
       const { device, reference } = both(on, name, inputsFor(func, classes));
       for (const [output, want] of Object.entries(reference.outputs)) {
         expect(

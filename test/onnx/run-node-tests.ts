@@ -76,6 +76,29 @@ export function table(results: readonly Result[]): string {
   ].join('\n');
 }
 
+/** docs/onnx-ops.md. */
+export function page(results: readonly Result[]): string {
+  const relevant = results.filter((r) => r.relevant);
+  const passed = columns.map((c) => `${count(relevant, c, 'passed')} on ${c === 'wasm' ? 'WebAssembly' : `the ${c}`}`);
+  return `# ONNX ops
+
+The ${results.length.toLocaleString('en')} single-node tests of ONNX 1.22, each read by the importer and then run by the float64 evaluator and as compiled
+WebAssembly. Of the ${relevant.length} on ops that training uses, ${passed.join(' and ')} pass.
+
+- *passed*: every output within 1e-6 + 1e-4 |expected| (ONNX's own runner allows 1e-7 + 1e-3 |expected|; 16-bit references
+  get one unit of their precision).
+- *failed*: another answer, or a fault of the compiler. There are none, or the tests fail.
+- *unsupported*: refused by a numbered error (E1xx) that says what is not known.
+
+Inputs are data where the importer takes them so; shapes, axes and the like are constants of the model. ${results.filter((r) => r.folded && r.status.wasm === 'passed').length} cases pass with
+all inputs constant, by folding: shape arithmetic and integer arithmetic.
+
+Written by \`UPDATE_DOCS=1 npx vitest run test/onnx\`; \`npx tsx test/onnx/run-node-tests.ts [PATTERN]\` prints the table, and why.
+
+${table(results)}
+`;
+}
+
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const pattern = new RegExp(process.argv[2] ?? '');
   const results = runCases(singleNodeCases().filter((c) => pattern.test(c.name)));

@@ -143,8 +143,10 @@ describe('what the user must mend', () => {
   });
 
   it('a name that the training function needs', () => {
-    const net: Net = { forward: (b, p) => b.matmul(b.input('target', tensor('f32', [N, 4])), p('w', [4, 3])) };
-    expect(failing(net)).toThrow(expect.objectContaining({ code: 206, loc }));
+    for (const name of ['target', 'lr', 'weight_decay']) {
+      const net: Net = { forward: (b, p) => b.matmul(b.input(name, tensor('f32', [N, 4])), p('w', [4, 3])) };
+      expect(failing(net), name).toThrow(expect.objectContaining({ code: 206, loc }));
+    }
   });
 
   it('but an inner value of that name only gets another one', () => {

@@ -60,11 +60,11 @@ describe.runIf(existsSync(file))('ResNet-50, one step', () => {
     on = load(readFileSync(file), 'resnet50.onnx', options);
     // A ReLU or a maximum within rounding of its kink takes one branch in f32 and the other in f64; one such element in the
     // last stage changes all gradients before it by percents. Shifts of 4 deviations keep activations away from zero.
-    for (const s of on.stages.primitive.state) {
+    for (const s of on.stages.placed.state) {
       if (/bn\d\.bias$|downsample\.1\.bias$/.test(s.name))
         on.device.write(s.name, new Float32Array(read(s.name).length).fill(4));
     }
-    train = findFunction(on.stages.primitive, 'train');
+    train = findFunction(on.stages.placed, 'train');
     inputs = inputsFor(train, 1000, scalars);
     const state: Record<string, Float64Array> = {};
     for (const v of train.reads) state[v.name] = Float64Array.from(read(v.name));
@@ -102,7 +102,7 @@ describe.runIf(existsSync(file))('ResNet-50, one step', () => {
 
   it('factors agree', () => {
     let compared = 0;
-    for (const s of on.stages.primitive.state) {
+    for (const s of on.stages.placed.state) {
       if (s.role !== 'factor' || !(s.name in reference)) continue;
       expect(relativeError(read(s.name), reference[s.name]), s.name).toBeLessThan(allowed(s.name));
       compared++;
@@ -111,12 +111,12 @@ describe.runIf(existsSync(file))('ResNet-50, one step', () => {
   });
 
   it('inverses invert the damped factors', () => {
-    for (const s of on.stages.primitive.state) {
+    for (const s of on.stages.placed.state) {
       if (s.role !== 'factor' || !s.name.endsWith('.A')) continue;
       const base = s.name.slice(0, -2);
       const [A, G] = [read(`${base}.A`), read(`${base}.G`)];
       const sizes = ['A', 'G'].map(
-        (k) => concrete(on.stages.primitive.state.find((e) => e.name === `${base}.${k}`)!.type.shape)[0],
+        (k) => concrete(on.stages.placed.state.find((e) => e.name === `${base}.${k}`)!.type.shape)[0],
       );
       const pi = Math.sqrt(meanEigenvalue(A, sizes[0]) / meanEigenvalue(G, sizes[1]));
       const shifts = [pi * Math.sqrt(scalars.damping), Math.sqrt(scalars.damping) / pi];
@@ -133,8 +133,8 @@ describe.runIf(existsSync(file))('ResNet-50, one step', () => {
   // The inverses amplify the gradient's own error by the condition of the damped factors, here up to some 1e2.
   it('natural gradients are G^-1 dW A^-1 of the reference gradient', () => {
     let compared = 0;
-    for (const p of on.stages.primitive.parameters) {
-      const shape = concrete(on.stages.primitive.state.find((s) => s.name === p.name)!.type.shape);
+    for (const p of on.stages.placed.parameters) {
+      const shape = concrete(on.stages.placed.state.find((s) => s.name === p.name)!.type.shape);
       if (shape.length !== 4) continue;
       const name = gradientOf(train, p.name);
       const gradient = reference[name];

@@ -57,6 +57,8 @@ describe('loading an artifact', () => {
       410,
       (m) => (m.program.functions[1].segments[0].steps[0].variants[0].kernel = 'k'),
     ],
+    ['another batch than the buffers hold', 409, (m) => (m.batch.train = 2)],
+    ['another example than the buffers hold', 409, (m) => (m.inputs[0].shape = [1, 5])],
     ['a step with an unknown buffer', 412, (m) => (m.program.functions[1].segments[0].steps[0].args[0] = 'b')],
     ['an input with an unknown buffer', 412, (m) => (m.program.functions[1].inputs[0].buffer = 'b')],
     ['a kernel with two numbers of arguments', 411, (m) => m.program.functions[1].segments[0].steps[0].args.push('w')],

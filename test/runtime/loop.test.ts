@@ -164,6 +164,7 @@ describe('the training loop', () => {
     expect(epochs[0].train.loss).toBeCloseTo((1 * 4 + 2 * 4 + 3 * 2) / 10, 6);
     expect(epochs[0].train.accuracy).toBeCloseTo(0.3, 6);
     expect(epochs[0].failedInversions).toBe(3);
+    expect(epochs[0].notFinite).toBe(0);
     expect(epochs[0].validation).toMatchObject({ loss: 1, accuracy: 0.5, count: 7 });
     expect(device.calls.slice(3).map((c) => sum(c.inputs['eval.valid']))).toEqual([3, 3, 1]);
     // Evaluation goes in the order of the set.

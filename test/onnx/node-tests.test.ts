@@ -1,0 +1,60 @@
+/**
+ * What the single-node tests of ONNX pass only grows: no supported case fails, every case in passing.txt still passes, and
+ * docs/onnx-ops.md says what is so today. UPDATE_LIST=1 adds what passes newly, UPDATE_DOCS=1 writes the page anew.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { columns } from './node-case.js';
+import { DATA, page, passingLines, runCases, singleNodeCases } from './run-node-tests.js';
+
+const hasData = existsSync(`${DATA}/training-relevant.txt`);
+if (!hasData) console.warn(`SKIPPED: the ONNX node tests need ${DATA}`);
+
+const LIST = 'test/onnx/passing.txt';
+const PAGE = 'docs/onnx-ops.md';
+
+/** `test_relu evaluator wasm` as pairs of case and column. */
+const pairs = (lines: readonly string[]): string[] =>
+  lines.flatMap((line) => {
+    const [name, ...passed] = line.split(' ');
+    return passed.map((column) => `${name} ${column}`);
+  });
+
+describe.runIf(hasData)('ONNX single-node tests', () => {
+  const results = hasData ? runCases(singleNodeCases()) : [];
+  const today = passingLines(results);
+  const passing = new Set(pairs(today));
+  const listed = existsSync(LIST) ? readFileSync(LIST, 'utf8').split('\n').filter(Boolean) : [];
+
+  it('are 1,304, of which 731 matter for training', () => {
+    expect(results.length).toBe(1304);
+    expect(results.filter((r) => r.relevant).length).toBe(731);
+  });
+
+  it('fail for no form that the importer takes', () => {
+    const failed = results.flatMap((r) =>
+      columns.filter((c) => r.status[c] === 'failed').map((c) => `${r.name} ${c}: ${r.why[c]}`),
+    );
+    expect(failed).toEqual([]);
+  });
+
+  it(`pass as ${LIST} says`, () => {
+    expect(pairs(listed).filter((p) => !passing.has(p))).toEqual([]);
+    if (process.env.UPDATE_LIST) writeFileSync(LIST, `${today.join('\n')}\n`);
+    else {
+      const known = new Set(pairs(listed));
+      const fresh = [...passing].filter((p) => !known.has(p));
+      expect(fresh, 'these pass now: UPDATE_LIST=1 npx vitest run test/onnx adds them to the list').toEqual([]);
+    }
+  });
+
+  it('pass on at least 500 of the training-relevant ones, in both columns', () => {
+    for (const c of columns)
+      expect(results.filter((r) => r.relevant && r.status[c] === 'passed').length, c).toBeGreaterThanOrEqual(500);
+  });
+
+  it(`are counted in ${PAGE}`, () => {
+    if (process.env.UPDATE_DOCS) writeFileSync(PAGE, page(results));
+    expect(readFileSync(PAGE, 'utf8'), 'UPDATE_DOCS=1 npx vitest run test/onnx writes it anew').toBe(page(results));
+  });
+});
