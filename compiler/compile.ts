@@ -31,8 +31,8 @@ import { assemble } from './program/assemble.js';
 import { summary } from './report.js';
 import { printWasm } from './targets/wasm/print.js';
 
-export const emitLevels = ['model', 'train', 'placed', 'kernels', 'program'] as const;
-export type EmitLevel = (typeof emitLevels)[number];
+/** A level whose text can be asked for. */
+export type EmitLevel = 'model' | 'train' | 'placed' | 'kernels' | 'program';
 
 export interface CompileOptions {
   /** Examples in a training step; default 64. */

@@ -35,6 +35,9 @@ if (existsSync(report)) {
   // A file that does not load fails no test by itself.
   if (r.numFailedTests === 0 && !r.success) failed += 1;
 } else failed += 1;
+if (skipped > 0 && !existsSync(join(root, '../shared/data'))) {
+  console.error(`reference data: ../shared/data is missing, so ${skipped} tests that need it did not run`);
+}
 if (lint !== 0) console.error('style: biome check failed');
 if (types !== 0) console.error('types: tsc failed');
 if (tests !== 0 && failed === 0) failed = 1;
