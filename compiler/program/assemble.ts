@@ -211,7 +211,7 @@ function planFunction(
     guard: region.guard,
   }));
   for (const c of storage.copies) {
-    steps.push({ step: step(copyKernel(c.from), steps.length, [bufferName(c.from), c.state]), guard: c.guard });
+    steps.push({ step: step(copyKernel(c.from), steps.length, [bufferName(c.from), c.state]) });
   }
   return { func, steps, buffers, bufferName };
 }

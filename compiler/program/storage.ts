@@ -6,10 +6,10 @@ import type { Func, Node, Value } from '../../ir/graph.js';
 import { shapeEquals, storedBytes } from '../../ir/types.js';
 import type { Region } from '../kernels/region.js';
 
+/** To be made at the end of the function. */
 export interface Copy {
   readonly from: Value;
   readonly state: string;
-  readonly guard?: string;
 }
 
 export interface Storage {
@@ -81,7 +81,8 @@ export function placeState(func: Func, regions: readonly Region[], aliasOf: Read
     return false;
   };
 
-  const place = (fresh: Value, state: string, guard: string | undefined): void => {
+  /** Lets `fresh` be written straight to the state's buffer, if nobody can see it too early. */
+  const place = (fresh: Value, state: string): boolean => {
     const old = reads.get(state);
     const at = producer.get(fresh);
     const fits = at !== undefined && !inState.has(fresh);
@@ -92,19 +93,23 @@ export function placeState(func: Func, regions: readonly Region[], aliasOf: Read
         if (r.at < at || isRefreshed(r.value)) return false;
         return r.at > at || !inPlace(regions[at], old, fresh, root);
       });
-    if (fits && !observed && (old === undefined || storedBytes(old.type) === storedBytes(fresh.type)))
-      inState.set(fresh, state);
-    else copies.push({ from: fresh, state, guard });
+    const sameSize = old === undefined || storedBytes(old.type) === storedBytes(fresh.type);
+    if (!fits || observed || !sameSize) return false;
+    inState.set(fresh, state);
+    return true;
   };
 
   for (const node of refreshes) {
     const stored = root(node.operands[1]);
     if (reads.get(stored.name) !== stored) throw new Error(`refresh of ${stored.name}, which is not state`);
-    place(root(node.operands[0]), stored.name, node.guard);
+    // A copy at the end would come too late for those who read the refreshed state in this function.
+    if (!place(root(node.operands[0]), stored.name))
+      throw new Error(`${func.name}: ${stored.name} is read after its refresh both as it was and as it is`);
   }
   for (const update of func.updates) {
     const value = root(update.value);
-    if (value !== reads.get(update.state)) place(value, update.state, undefined);
+    if (value !== reads.get(update.state) && !place(value, update.state))
+      copies.push({ from: value, state: update.state });
   }
   return { inState, copies };
 }

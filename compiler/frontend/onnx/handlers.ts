@@ -2,6 +2,7 @@
  * The op table of the importer: one row for each ONNX op, from one file for each family.
  */
 import type { Handler } from './node-import.js';
+import { attentions } from './ops/attention.js';
 import { convolution } from './ops/convolution.js';
 import { dense } from './ops/dense.js';
 import { elementwise } from './ops/elementwise.js';
@@ -22,6 +23,7 @@ export const handlers: ReadonlyMap<string, Handler> = new Map(
     ...views,
     ...reductions,
     ...heads,
+    ...attentions,
     ...losses,
   }),
 );

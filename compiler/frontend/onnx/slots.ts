@@ -14,6 +14,8 @@ export const layerSlots: Readonly<Record<string, Readonly<Record<number, Slot>>>
   BatchNormalization: { 1: 'scale', 2: 'bias', 3: 'running mean', 4: 'running variance' },
   InstanceNormalization: { 1: 'scale', 2: 'bias' },
   LayerNormalization: { 1: 'scale', 2: 'bias' },
+  RMSNormalization: { 1: 'scale' },
+  GroupNormalization: { 1: 'scale', 2: 'bias' },
   PRelu: { 1: 'slope' },
   Gather: { 0: 'table' },
 };

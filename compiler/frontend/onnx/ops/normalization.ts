@@ -53,12 +53,15 @@ function batchNormalization(n: NodeImport): readonly Value[] {
   return [y, movedMean, movedVariance, batchMean, batchVariance];
 }
 
+/** How many elements the axes have together. */
+function positionsOf(n: NodeImport, x: Value, axes: readonly number[]): number {
+  const sizes = axes.map((a) => x.type.shape[a]).filter((d) => typeof d === 'number');
+  return sizes.length === axes.length ? product(sizes) : n.unsupported('a normalisation over the batch');
+}
+
 /** (x - mean) / sqrt(variance + epsilon) over the given axes; the deviations, too. */
 function standardized(n: NodeImport, x: Value, axes: readonly number[]): { y: Value; mean: Value; deviation: Value } {
-  const count = product(
-    axes.map((a) => (typeof x.type.shape[a] === 'number' ? (x.type.shape[a] as number) : Number.NaN)),
-  );
-  if (Number.isNaN(count)) n.unsupported('a normalisation over the batch');
+  const count = positionsOf(n, x, axes);
   const average = (v: Value): Value =>
     n.op('mul', [n.op('reduce_sum', [v], { axes, keep: true }), n.scalar(1 / count)]);
   const mean = average(x);
@@ -90,8 +93,41 @@ function layerNormalization(n: NodeImport): readonly Value[] {
   return [n.has(2) ? n.result('add', [scaled, n.float(2)]) : scaled, mean, deviation];
 }
 
+/** x / sqrt(mean(x^2) + epsilon) * scale over the axes from `axis` on. */
+function rmsNormalization(n: NodeImport): Value {
+  const x = n.float(0);
+  n.ignoreAttributes('stash_type');
+  const axes = x.type.shape.map((_, i) => i).slice(n.axis(n.number('axis', -1), x.type.shape.length));
+  const count = positionsOf(n, x, axes);
+  const total = n.op('reduce_sum', [n.op('mul', [x, x])], { axes, keep: true });
+  const square = n.op('mul', [total, n.scalar(1 / count)]);
+  const shifted = n.op('add', [square, n.scalar(n.number('epsilon', 1e-5))]);
+  const y = n.op('mul', [x, n.op('reciprocal', [n.op('sqrt', [shifted])])]);
+  return n.result('mul', [y, n.float(1)]);
+}
+
+/** Standardised over each example's groups of channels; scale and bias are one for each channel (before opset 21: each group). */
+function groupNormalization(n: NodeImport): Value {
+  const x = n.float(0);
+  n.ignoreAttributes('stash_type');
+  const [batch, channels, ...rest] = x.type.shape;
+  const groups = n.number('num_groups') ?? n.misfit('it has no num_groups');
+  if (typeof channels !== 'number' || !(groups > 0) || channels % groups !== 0)
+    n.misfit(`${groups} groups in data of shape ${printShape(x.type.shape)}`);
+  const width = (channels / groups) * positions(x.type.shape);
+  const y = n.reshape(standardized(n, n.reshape(x, [batch, groups, width]), [2]).y, x.type.shape);
+  const perChannel = (v: Value): Value => {
+    if (v.type.shape.length !== 1 || v.type.shape[0] !== channels)
+      n.unsupported(`a parameter of shape ${printShape(v.type.shape)} for ${channels} channels`);
+    return n.reshape(v, [1, channels, ...rest.map(() => 1)]);
+  };
+  return n.result('add', [n.op('mul', [y, perChannel(n.float(1))]), perChannel(n.float(2))]);
+}
+
 export const normalization: Readonly<Record<string, Handler>> = {
   BatchNormalization: handler(6, batchNormalization),
   InstanceNormalization: handler(6, instanceNormalization),
   LayerNormalization: handler(17, layerNormalization),
+  RMSNormalization: handler(23, rmsNormalization),
+  GroupNormalization: handler(18, groupNormalization),
 };

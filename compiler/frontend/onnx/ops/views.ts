@@ -171,7 +171,21 @@ function constant(n: NodeImport): Item {
   return n.unsupported('a value that is no dense tensor of numbers');
 }
 
+/** One triangle of the last two axes, the other zero; the diagonal moved k to the right. */
+function triangle(n: NodeImport): Value {
+  const x = n.value(0);
+  const [rows, columns] = x.type.shape.slice(-2);
+  if (typeof rows !== 'number' || typeof columns !== 'number') n.misfit(`data of shape ${printShape(x.type.shape)}`);
+  const k = n.has(1) ? n.knownScalar(1, 'k') : 0;
+  const index = (shape: number[], axis: number): Value => n.op('iota', [], { shape, axis, dtype: 'i32' });
+  const diagonal = n.op('add', [index([rows, 1], 0), n.scalar(k, 'i32')]);
+  const column = index([1, columns], 1);
+  const away = n.flag('upper', true) ? [column, diagonal] : [diagonal, column];
+  return n.result('select', [n.op('less', away), n.scalar(0, x.type.dtype), x]);
+}
+
 export const views: Readonly<Record<string, Handler>> = {
+  Trilu: handler(14, triangle),
   Identity: handler(1, (n) => n.item(0)),
   Constant: handler(1, constant),
   ConstantOfShape: handler(9, (n) => {
