@@ -329,6 +329,27 @@ describe('layers', () => {
     expect(again.y).toEqual(want.y);
   });
 
+  it('writes out attention and its normalisations with an open batch', async () => {
+    const g: Graph = {
+      nodes: [
+        node('GroupNormalization', ['x', 'gs', 'gb'], ['g'], { num_groups: 2 }),
+        node('RMSNormalization', ['g', 's'], ['r']),
+        node('Attention', ['r', 'r', 'r'], ['a'], { q_num_heads: 2, kv_num_heads: 2, is_causal: 1 }),
+        node('Trilu', ['a'], ['y'], { upper: 0 }),
+      ],
+      inputs: [valueInfo('x', ['N', 4, 6])],
+      initializers: [floats('gs', [4], wave(4)), floats('gb', [4], wave(4, 2)), floats('s', [6], wave(6, 3))],
+      opset: 23,
+    };
+    const result = load(g);
+    expect(trained(result.module)).toEqual(['gs', 'gb', 's']);
+    expect(outputShape(result.module, 'train')).toBe('[N,4,6]');
+    const x = noise(72, 9);
+    const want = await onnxruntime(onnxFile(g), { x: { data: x, shape: [3, 4, 6] } });
+    // Sums of at most 12 terms in f32 by onnxruntime.
+    expect(relativeError(run(result.module, 'predict', 3, { x }).outputs.y, want.y)).toBeLessThan(1e-6);
+  });
+
   it('reads half, double and bfloat16 as float, and exports them so', async () => {
     // 1.5 and -2 in float16 and bfloat16.
     const raw = (...v: number[]): Uint8Array => new Uint8Array(Uint16Array.from(v).buffer);

@@ -51,6 +51,13 @@ function masked(n: NodeImport, scores: Value, past: number): Value {
   return n.op('select', [n.op('less', [row, index([1, columns], 1)]), n.scalar(MASKED), out]);
 }
 
+/** softcap * tanh(scores / softcap); 0 is none. */
+function capped(n: NodeImport, scores: Value): Value {
+  const cap = n.number('softcap', 0);
+  if (cap === 0) return scores;
+  return n.op('mul', [n.op('tanh', [n.op('mul', [scores, n.scalar(1 / cap)])]), n.scalar(cap)]);
+}
+
 function attention(n: NodeImport): readonly (Value | undefined)[] {
   const heads = n.number('q_num_heads');
   const q = byHead(n, n.float(0), heads);
@@ -65,9 +72,8 @@ function attention(n: NodeImport): readonly (Value | undefined)[] {
   if (queryHeads % keyHeads !== 0) n.misfit(`${queryHeads} query heads share ${keyHeads} key heads`);
   const groups = queryHeads / keyHeads;
   if (n.wants(3)) n.unsupported('its result #3 (the scores)');
-  if (n.number('softcap', 0) !== 0) n.unsupported('softcap');
   const scale = n.scalar(n.number('scale', 1 / Math.sqrt(size(n, q, 3))));
-  const scores = n.op('mul', [n.b.matmul(q, shared(n, k, groups), false, true, `${n.name}.scores`), scale]);
+  const scores = capped(n, n.op('mul', [n.b.matmul(q, shared(n, k, groups), false, true, `${n.name}.scores`), scale]));
   const past = n.has(4) ? size(n, n.float(4), 2) : 0;
   const weights = n.op('softmax', [masked(n, scores, past)], { axis: 3 });
   const y = n.b.matmul(weights, shared(n, v, groups), false, false, `${n.name}.heads`);
