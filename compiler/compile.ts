@@ -106,16 +106,16 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const imported = importOnnx(bytes, { ...options, fileName, seed });
   const model = checked(imported.module);
   const withLoss = attachLoss(model, options);
-  const bound = checked(removeDeadCode(bindBatch(checked(withLoss.module), batch)));
-  const gradients = checked(mergeCommonSubexpressions(differentiate(bound)));
+  const bound = cleaned(checked(bindBatch(checked(withLoss.module), batch)));
+  const gradients = cleaned(checked(differentiate(bound)));
   const curved = optimizer === 'spngd' ? checked(insertCurvature(gradients)) : gradients;
   const updated = insertUpdate(curved, {
     optimizer,
     weightRescaling: defaults.weight_rescaling,
     klClip: defaults.kl_clip !== 0,
   });
-  const whole = removeDeadCode(mergeCommonSubexpressions(updated.module));
-  const expanded = removeDeadCode(mergeCommonSubexpressions(expandComposites(whole)));
+  const whole = cleaned(checked(updated.module));
+  const expanded = cleaned(checked(expandComposites(whole)));
   // Last, so that equal fills stay apart: each is written straight into its own state.
   const train = checked(addInit(whole));
   const placed = checked(placeOnOneDevice(addInit(expanded)));
@@ -160,9 +160,14 @@ export function compile(bytes: Uint8Array, fileName: string, options: CompileOpt
   };
 }
 
+/** What leaves a pass; throws where the pass broke the graph. */
 function checked(module: Module): Module {
   verifyModule(module);
   return module;
+}
+
+function cleaned(module: Module): Module {
+  return checked(removeDeadCode(checked(mergeCommonSubexpressions(module))));
 }
 
 function lowerToWasm(module: Module): { program: Program; kernels: readonly Kernel[]; wasm: Uint8Array } {
