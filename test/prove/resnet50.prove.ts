@@ -131,7 +131,7 @@ describe.runIf(existsSync(file))('ResNet-50, one step', () => {
   });
 
   // The inverses amplify the gradient's own error by the condition of the damped factors, here up to some 1e2.
-  it('natural gradients are G^-1 dW A^-1 of the reference gradient', () => {
+  it('natural gradients are G^-1 dW A^-1 of the reference gradient', { timeout: 1_800_000 }, () => {
     let compared = 0;
     for (const p of on.stages.placed.parameters) {
       const shape = concrete(on.stages.placed.state.find((s) => s.name === p.name)!.type.shape);
