@@ -1,5 +1,5 @@
 /**
- * One SP-NGD step of torchvision's ResNet-50, batch 4, 64x64 images, against the float64 evaluator. Inverting 4,609 x 4,609
+ * One SP-NGD step of torchvision's ResNet-50, batch 4, 64x64 images, against the float64 evaluator. Inverting 4,608 x 4,608
  * factors in the evaluator would take hours, so the device's inverses are checked by what defines them: (X + shift I) times
  * the inverse of a probe vector gives the vector back. All else (loss, gradients, factors, natural gradients) is compared.
  */
