@@ -4,6 +4,7 @@
  */
 import { expect } from 'vitest';
 import { fuse } from '../../compiler/kernels/fuse.js';
+import { lowerForGpu } from '../../compiler/kernels/gpu/lower.js';
 import { lowerRegion } from '../../compiler/kernels/lower.js';
 import type { Region } from '../../compiler/kernels/region.js';
 import { evaluate } from '../../ir/evaluate.js';
@@ -17,6 +18,11 @@ import { runWasm } from '../targets/run-wasm.js';
 export function storage(dtype: DType, from: number | ArrayLike<number>): KernelData {
   const make = dtype === 'f32' || dtype === 'f16' ? Float32Array : dtype === 'i32' ? Int32Array : Uint8Array;
   return typeof from === 'number' ? new make(from) : make.from(from);
+}
+
+/** Memory for the parameters behind the region's own; nobody may rely on what is in it. */
+export function scratchOf(kernel: Kernel, own: number): Record<string, KernelData> {
+  return Object.fromEntries(kernel.params.slice(own).map((p) => [p.name, storage('f32', p.length).fill(Number.NaN)]));
 }
 
 export interface Executed {
@@ -33,11 +39,14 @@ const onWasm: Runner = (kernel, buffers) => {
   for (const [name, data] of Object.entries(after)) buffers[name].set(data as never);
 };
 
+export type Lowering = (region: Region, name: string) => Kernel;
+
 export function execute(
   func: Func,
   inputs: Record<string, ArrayLike<number>>,
   enabled = true,
   run: Runner = interpret,
+  lower: Lowering = lowerRegion,
 ): Executed {
   const { regions, aliasOf } = fuse(func, { enabled });
   const memory = new Map<Value, KernelData>();
@@ -49,7 +58,7 @@ export function execute(
   };
   const kernels: Kernel[] = [];
   regions.forEach((region, k) => {
-    const kernel = lowerRegion(region, `k${k}`);
+    const kernel = lower(region, `k${k}`);
     verifyKernel(kernel);
     kernels.push(kernel);
     const reads = region.inputs.map((v) => {
@@ -64,7 +73,10 @@ export function execute(
       memory.set(v, data);
       return data;
     });
-    run(kernel, Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])));
+    run(kernel, {
+      ...Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])),
+      ...scratchOf(kernel, reads.length + writes.length),
+    });
   });
   const outputs: Record<string, KernelData> = {};
   for (const o of func.outputs) outputs[o.name] = memory.get(root(o.value))!;
@@ -80,8 +92,13 @@ export function agrees(func: Func, inputs: Record<string, ArrayLike<number>>, to
     [...func.inputs, ...func.reads].map((v) => [v.name, Float64Array.from(storage(v.type.dtype, inputs[v.name]))]),
   );
   const truth = evaluate(func, rounded, rounded).outputs;
-  const runs = [execute(func, inputs), execute(func, inputs, false), execute(func, inputs, true, onWasm)];
-  const ways = ['fused', 'unfused', 'fused on wasm'];
+  const runs = [
+    execute(func, inputs),
+    execute(func, inputs, false),
+    execute(func, inputs, true, onWasm),
+    execute(func, inputs, true, interpret, lowerForGpu),
+  ];
+  const ways = ['fused', 'unfused', 'fused on wasm', 'fused for a GPU'];
   runs.forEach((run, k) => {
     for (const [name, want] of Object.entries(truth)) {
       const got = run.outputs[name];

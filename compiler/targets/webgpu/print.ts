@@ -9,7 +9,7 @@ import { type By, type Effects, effectsOf, Pending } from './barriers.js';
 import { bare, ExpressionPrinter, supportText } from './expression.js';
 import { type For, type Grid, gridOf, MOST_GROUPS, tripsOf, workgroupsOf } from './grid.js';
 import { identifier } from './names.js';
-import { assigns, carries, names } from './registers.js';
+import { assigns, carries, freeNames } from './registers.js';
 import { matrixTiles, TilePrinter } from './tiles.js';
 
 export { workgroupsOf };
@@ -56,6 +56,7 @@ class ShaderPrinter {
   private readonly varying = new Set<string>();
   /** Group memories and written parameters: where threads can meet. */
   private readonly meeting = new Set<string>();
+  private readonly groupMemories = new Set<string>();
   private lanes = 0;
   private readonly f16: boolean;
   private readonly matrices: boolean;
@@ -191,6 +192,7 @@ class ShaderPrinter {
       this.plain(s);
       return;
     }
+    if (s.kind === 'let' && this.sharedValue(s)) return;
     const effects = this.effects([s]);
     const stores = [...effects.writes].length > 0;
     const matrix = s.kind === 'tileStore' && this.tiles.tile(s.tile).matrix;
@@ -205,6 +207,19 @@ class ShaderPrinter {
     this.access(effects, by);
     if (by === 'single') this.alone([s]);
     else this.plain(s);
+  }
+
+  /** A value that all threads read at one place in group memory is the same for all of them, said so in WGSL's own way. */
+  private sharedValue(s: Extract<Stmt, { kind: 'let' }>): boolean {
+    const { value } = s;
+    if (value.kind !== 'load' || this.region.by !== 'all' || !this.groupMemories.has(value.memory)) return false;
+    if (this.differs(value.index)) return false;
+    this.access(this.effects([s]), this.region.by);
+    this.expressions.types.set(s.name, s.type);
+    this.varying.delete(s.name);
+    const place = `${identifier(value.memory)}[${bare(this.expressions.text(value.index))}]`;
+    this.line(`let ${identifier(s.name)}: ${s.type} = workgroupUniformLoad(&${place});`);
+    return true;
   }
 
   /** Statements that one thread runs for all. */
@@ -222,6 +237,7 @@ class ShaderPrinter {
       this.line(`var ${declaration}`);
       return;
     }
+    this.groupMemories.add(s.name);
     this.shared.push(`var<workgroup> ${declaration}`);
     this.meeting.add(s.name);
   }
@@ -256,7 +272,7 @@ class ShaderPrinter {
       return;
     }
     const shares = together && (s.bind === 'group' || (s.bind === 'grid' && by === 'all'));
-    if (shares && !carries(s) && !names([s]).some((n) => this.varying.has(n))) {
+    if (shares && !carries(s) && ![...freeNames([s])].some((n) => this.varying.has(n))) {
       this.access(this.effects([s]), 'shared');
       this.varying.add(s.var);
       this.strided(s, { by: 'shared', together: false });
@@ -276,11 +292,11 @@ class ShaderPrinter {
     }
     // What the end of an iteration leaves pending meets the beginning of the next.
     const before = this.pending.copy();
-    const [printed, shared, lanes] = [this.lines.length, this.shared.length, this.lanes];
+    // A lane loop is another one in the next iteration: there a thread may read what another wrote.
+    const [printed, shared] = [this.lines.length, this.shared.length];
     this.serialLoop(s);
     this.lines.length = printed;
     this.shared.length = shared;
-    this.lanes = lanes;
     this.pending.merge(before);
     this.serialLoop(s);
     this.pending.merge(before);
