@@ -13,6 +13,7 @@ import type { Kernel } from '../../ir/kernel.js';
 import { interpret, type KernelData } from '../../ir/kernel-interpret.js';
 import { type DType, storedCount } from '../../ir/types.js';
 import { verifyKernel } from '../../ir/verify-kernel.js';
+import { runDawn } from '../targets/run-dawn.js';
 import { runWasm } from '../targets/run-wasm.js';
 
 export function storage(dtype: DType, from: number | ArrayLike<number>): KernelData {
@@ -37,6 +38,10 @@ export type Runner = (kernel: Kernel, buffers: Record<string, KernelData>) => vo
 const onWasm: Runner = (kernel, buffers) => {
   const after = runWasm(kernel, buffers, 2);
   for (const [name, data] of Object.entries(after)) buffers[name].set(data as never);
+};
+
+const onDawn: Runner = (kernel, buffers) => {
+  for (const [name, data] of Object.entries(runDawn(kernel, buffers))) buffers[name].set(data as never);
 };
 
 export type Lowering = (region: Region, name: string) => Kernel;
@@ -97,8 +102,9 @@ export function agrees(func: Func, inputs: Record<string, ArrayLike<number>>, to
     execute(func, inputs, false),
     execute(func, inputs, true, onWasm),
     execute(func, inputs, true, interpret, lowerForGpu),
+    execute(func, inputs, true, onDawn, lowerForGpu),
   ];
-  const ways = ['fused', 'unfused', 'fused on wasm', 'fused for a GPU'];
+  const ways = ['fused', 'unfused', 'fused on wasm', 'fused for a GPU', 'fused on Dawn'];
   runs.forEach((run, k) => {
     for (const [name, want] of Object.entries(truth)) {
       const got = run.outputs[name];
