@@ -11,7 +11,7 @@ import { bindDataset, dataInput, splitExamples } from '../runtime/data/dataset.j
 import { chooseNormalization } from '../runtime/data/normalize.js';
 import { openData } from '../runtime/data/open.js';
 import type { Device } from '../runtime/devices/device.js';
-import { WasmDevice } from '../runtime/devices/wasm/device.js';
+import { openDevice } from '../runtime/devices/open.js';
 import { exportOnnx } from '../runtime/export-onnx.js';
 import { type TrainingData, train } from '../runtime/training/loop.js';
 import { resolveSettings } from '../runtime/training/settings.js';
@@ -36,7 +36,7 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   checkWritable(out);
   const data = loadTrainingData(manifest, flags);
   const settings = resolveSettings(manifest, flags, data.train.count);
-  const device = WasmDevice.load(artifact);
+  const device = await openDevice(artifact, flags.device, flags);
   await initialise(device, manifest, artifact.weights);
   const reporter = chooseReporter(terminal, flags);
   try {
@@ -45,6 +45,7 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
     reporter.close?.();
   }
   const files = await results(artifact, device);
+  device.close();
   writeFiles(out, files);
   reporter.written?.([...files.keys()].map((f) => join(out, f)));
 }

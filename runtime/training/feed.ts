@@ -23,7 +23,7 @@ export class Feed {
     manifest: Manifest,
     private readonly func: 'train' | 'eval',
   ) {
-    const f = manifest.program.functions.find((fn) => fn.name === func)!;
+    const f = device.program.functions.find((fn) => fn.name === func)!;
     const batch = manifest.batch[func];
     const input = dataInput(manifest);
     const target = manifest.loss.target;

@@ -20,7 +20,7 @@ function step(optimizer: 'spngd' | 'sgd', damping: number): OnDevice {
   const x = Float32Array.from(float64(readNpy(`${golden}/x.npy`)));
   const target = Int32Array.from(float64(readNpy(`${golden}/y.npy`)));
   const scalars: Record<string, number> = { lr: 1, momentum: 0, damping, kl_bound: 3e38, weight_decay: 0 };
-  const program = on.stages.program.functions.find((f) => f.name === 'train')!;
+  const program = on.device.program.functions.find((f) => f.name === 'train')!;
   for (const { name, buffer } of program.inputs) {
     if (name === 'x') on.device.write(buffer, x);
     else if (name === 'target') on.device.write(buffer, target);

@@ -19,7 +19,8 @@ export interface OnDevice {
 
 export type Data = Record<string, Float32Array | Int32Array>;
 
-export function load(bytes: Uint8Array, name: string, options: CompileOptions): OnDevice {
+export function load(bytes: Uint8Array, name: string, given: CompileOptions): OnDevice {
+  const options: CompileOptions = { targets: ['wasm'], ...given };
   const { files } = compile(bytes, name, options);
   const manifest = manifestSchema.parse(JSON.parse(new TextDecoder().decode(files.get(MANIFEST))));
   const device = WasmDevice.load({ dir: '', manifest, files, weights: new Map() });
@@ -61,12 +62,12 @@ export function both(
   const state: Record<string, Float64Array> = {};
   for (const v of func.reads) state[v.name] = Float64Array.from(on.device.read(v.name) as Float32Array);
   const reference = evaluate(func, inputs, state);
-  for (const i of on.stages.program.functions.find((f) => f.name === name)!.inputs)
+  for (const i of on.device.program.functions.find((f) => f.name === name)!.inputs)
     on.device.write(i.buffer, inputs[i.name]);
   on.device.run(name);
   return { device: on.device, reference, func };
 }
 
 export function outputBuffer(on: OnDevice, func: string, output: string): string {
-  return on.stages.program.functions.find((f) => f.name === func)!.outputs.find((o) => o.name === output)!.buffer;
+  return on.device.program.functions.find((f) => f.name === func)!.outputs.find((o) => o.name === output)!.buffer;
 }

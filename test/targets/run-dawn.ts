@@ -49,7 +49,8 @@ export function runDawn(kernel: Kernel, buffers: Buffers): Buffers {
     workgroups: workgroupsOf(kernel),
     data: kernel.params.map((p) => padded(buffers[p.name])),
   });
-  if (Atomics.wait(signal, 0, before, PATIENCE) === 'timed-out') throw new Error(`${kernel.name}: Dawn does not answer`);
+  if (Atomics.wait(signal, 0, before, PATIENCE) === 'timed-out')
+    throw new Error(`${kernel.name}: Dawn does not answer`);
   const { data, error } = receiveMessageOnPort(port)!.message as { data: Uint8Array[]; error?: string };
   if (error !== undefined) throw new Error(`${kernel.name}: ${error}\n${printWgsl(kernel)}`);
   return Object.fromEntries(

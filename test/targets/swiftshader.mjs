@@ -34,11 +34,14 @@ function unpacked() {
   return folder;
 }
 
+/** Kept: a library that is collected is closed. */
+export let loader;
+
 /** Makes this process find SwiftShader when Dawn asks for a Vulkan driver. Call it before `webgpu` is imported. */
 export function useSwiftShader() {
   const folder = unpacked();
   process.env.VK_DRIVER_FILES = process.env.VK_ICD_FILENAMES = join(folder, 'vk_swiftshader_icd.json');
   process.env.XDG_RUNTIME_DIR ??= tmpdir();
   // Dawn opens the loader by its name, and finds the one that is there.
-  require('koffi').load(join(folder, 'libvulkan.so.1'));
+  loader = require('koffi').load(join(folder, 'libvulkan.so.1'));
 }
