@@ -1,35 +1,69 @@
 /**
- * Runs a compiled model's functions both on the wasm device and in the float64 evaluator, from the same state and inputs.
+ * Runs a compiled model's functions both on a device and in the float64 evaluator, from the same state and inputs.
  */
 import { type CompileOptions, compile, runPasses, type Stages } from '../../compiler/compile.js';
-import { MANIFEST } from '../../ir/artifact.js';
+import { MANIFEST, type Target } from '../../ir/artifact.js';
 import { manifestSchema } from '../../ir/artifact-schema.js';
 import { type Evaluation, evaluate } from '../../ir/evaluate.js';
 import { type Func, findFunction, type Value } from '../../ir/graph.js';
 import { mix32 } from '../../ir/random.js';
 import { concrete, product, storedCount } from '../../ir/types.js';
+import type { Artifact } from '../../runtime/artifact.js';
+import type { Device } from '../../runtime/devices/device.js';
+import { openDevice } from '../../runtime/devices/open.js';
 import { WasmDevice } from '../../runtime/devices/wasm/device.js';
+import { useSwiftShader } from '../targets/swiftshader.mjs';
 
 export { relativeError } from './relative-error.js';
 
-export interface OnDevice {
+export interface OnDevice<D extends Device = Device> {
   readonly stages: Stages;
-  readonly device: WasmDevice;
+  readonly device: D;
 }
 
 export type Data = Record<string, Float32Array | Int32Array>;
 
-export function load(bytes: Uint8Array, name: string, given: CompileOptions): OnDevice {
-  const options: CompileOptions = { targets: ['wasm'], ...given };
+interface Compiled {
+  readonly stages: Stages;
+  readonly artifact: Artifact;
+}
+
+function compiledFor(target: Target, bytes: Uint8Array, name: string, given: CompileOptions): Compiled {
+  const options: CompileOptions = { ...given, targets: [target] };
   const { files } = compile(bytes, name, options);
   const manifest = manifestSchema.parse(JSON.parse(new TextDecoder().decode(files.get(MANIFEST))));
-  const device = WasmDevice.load({ dir: '', manifest, files, weights: new Map() });
-  const stages = runPasses(bytes, name, options);
-  for (const entry of stages.placed.state) {
-    const initial = stages.placed.weights.get(entry.name);
+  return { stages: runPasses(bytes, name, options), artifact: { dir: '', manifest, files, weights: new Map() } };
+}
+
+function writeWeights({ placed }: Stages, device: Device): void {
+  for (const entry of placed.state) {
+    const initial = placed.weights.get(entry.name);
     if (entry.init.kind === 'weights' && initial) device.write(entry.name, initial.data);
   }
+}
+
+/** On the wasm device, initialised. */
+export function load(bytes: Uint8Array, name: string, options: CompileOptions): OnDevice<WasmDevice> {
+  const { stages, artifact } = compiledFor('wasm', bytes, name, options);
+  const device = WasmDevice.load(artifact);
+  writeWeights(stages, device);
   device.run('init');
+  return { stages, device };
+}
+
+/** On any target; on `webgpu` by a software driver. */
+export async function loadOn(
+  target: Target,
+  bytes: Uint8Array,
+  name: string,
+  options: CompileOptions,
+): Promise<OnDevice> {
+  if (target === 'wasm') return load(bytes, name, options);
+  useSwiftShader();
+  const { stages, artifact } = compiledFor(target, bytes, name, options);
+  const device = await openDevice(artifact, 'SwiftShader');
+  writeWeights(stages, device);
+  await device.run('init');
   return { stages, device };
 }
 
@@ -54,7 +88,7 @@ export function inputsFor(func: Func, classes: number, scalars: Readonly<Record<
 
 /** Runs `name` on the device and in the evaluator from the device's present state; leaves the device stepped. */
 export function both(
-  on: OnDevice,
+  on: OnDevice<WasmDevice>,
   name: string,
   inputs: Data,
 ): { device: WasmDevice; reference: Evaluation; func: Func } {

@@ -1,10 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { lowerContraction, type TileChoice } from '../../compiler/kernels/contraction.js';
 import { chooseAlgorithm } from '../../compiler/kernels/contraction-algorithms.js';
+import {
+  blockChoices,
+  type ContractionChoice,
+  lowerContraction as lowerForGpu,
+} from '../../compiler/kernels/gpu/contraction.js';
 import { Builder } from '../../ir/builder.js';
 import type { Func } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { product, tensor } from '../../ir/types.js';
+import { runDawn } from '../targets/run-dawn.js';
+import { runInterpreted } from '../targets/run-wasm.js';
 import { agrees, noise } from './execute.js';
 import { near, regionOf, runners, runRegion, truthOf } from './lowered.js';
 
@@ -15,6 +22,16 @@ const choices: readonly Partial<TileChoice>[] = [
   { mr: 2, nr: 16, kc: 7, mc: 6, nc: 16 },
   { mr: 2, nr: 16 },
 ];
+
+/** For a GPU: each block shape, each way to split single results, and the algorithm's own choice. */
+const gpuChoices: readonly (ContractionChoice | undefined)[] = [
+  undefined,
+  ...blockChoices,
+  { results: 256 },
+  { results: 8 },
+  { results: 1 },
+];
+let turn = 0;
 
 const builder = (): Builder => new Builder('f', passLoc('test'));
 
@@ -37,6 +54,18 @@ function check(
   );
   const region = regionOf(func);
   const want = truthOf(func, inputs);
+  // A software driver takes a second or more to compile a kernel: it gets one of some problems, and each choice once below.
+  const onDawn = turn++ % 6 === 0;
+  const results = want.reduce((n, w) => Math.max(n, w.length), 0);
+  for (const choice of gpuChoices) {
+    // A workgroup for each result: too many for an interpreter.
+    if (choice && 'results' in choice && results * (256 / choice.results) > 20_000) continue;
+    for (const run of [runInterpreted, ...(onDawn && choice === undefined ? [runDawn] : [])]) {
+      const got = runRegion(region, lowerForGpu(region, 'k', choice), inputs, run);
+      for (const [i, w] of want.entries())
+        near(got[i], w, toleranceOf(terms), `${what} for a GPU ${JSON.stringify(choice)} ${run.name}`);
+    }
+  }
   for (const [n, choice] of some.entries())
     for (const [target, run] of Object.entries(on)) {
       // Own and smallest blocks everywhere; the others, which differ from these in sizes only, on the target alone.
@@ -362,3 +391,28 @@ it('lowers the regions that fusion makes of a small convolutional layer and its 
   const inputs = Object.fromEntries(Object.entries(sizes).map(([name, n], i) => [name, noise(n, i + 1)]));
   agrees(b.finish(), { ...inputs, valid: Float64Array.of(1, 1, 0, 1) });
 });
+
+describe('choices for a GPU on Dawn', () => {
+  it.each(gpuChoices)('%j', (choice) => {
+    const b = builder();
+    const x = b.input('x', tensor('f32', [2, 3, 9, 7]));
+    const w = b.input('w', tensor('f32', [20, 3, 3, 3]));
+    const attrs = { strides: [2, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 };
+    b.output('y', b.node('relu', [b.node('conv', [x, w], { attrs })]));
+    checkOnDawn(b.finish(), 27, choice);
+    const m = builder();
+    const moment = { kernel: [3, 3], strides: [1, 1], pads: [1, 0, 1, 0], dilations: [1, 1], groups: 1, ones: true };
+    const operands = [m.input('x', tensor('f32', [2, 3, 6, 7])), m.input('scale', tensor('f32', []))];
+    m.output('A', m.node('patch_second_moment', operands, { attrs: moment }));
+    checkOnDawn(m.finish(), 60, choice);
+  });
+});
+
+function checkOnDawn(func: Func, terms: number, choice: ContractionChoice | undefined): void {
+  const inputs = Object.fromEntries(
+    func.inputs.map((v, i) => [v.name, noise(product(v.type.shape as number[]), i + 1)]),
+  );
+  const region = regionOf(func);
+  const got = runRegion(region, lowerForGpu(region, 'k', choice), inputs, runDawn);
+  for (const [i, w] of truthOf(func, inputs).entries()) near(got[i], w, toleranceOf(terms), JSON.stringify(choice));
+}

@@ -109,7 +109,7 @@ export function lowerInverse(region: Region, name: string, block = BLOCK): Kerne
         letI('end', add(ref('k0'), ref('m'))),
         ...factorBlock(block, work),
         ...invertBlock(block),
-        blockRow(block, padded, work, panel),
+        ...blockRow(block, padded, work, panel),
         update(padded, work, panel),
       ],
       0,
@@ -214,7 +214,7 @@ function invertBlock(block: number): Stmt[] {
 }
 
 /** panels = R: w times the columns of block row k, those of the rows below transposed; w itself in block k. */
-function blockRow(block: number, padded: number, work: Place, panel: Place): Stmt {
+function blockRow(block: number, padded: number, work: Place, panel: Place): Stmt[] {
   const [k0, m, end, i, t, u] = ['k0', 'm', 'end', 'i', 't', 'u'].map(ref);
   const w = (row: Expr, col: Expr): Expr => load('w', add(mul(row, i32(block)), col));
   const product = (before: (u: Expr) => Expr): Stmt[] => [
@@ -228,19 +228,20 @@ function blockRow(block: number, padded: number, work: Place, panel: Place): Stm
       store('panels', panel(t, i), ref('sum')),
     ]),
   ];
-  return loop('group', 'i', padded, [
-    when(
-      lt(i, k0),
+  const columns = (lo: Expr, hi: Expr, body: readonly Stmt[]): Stmt => loop('group', 'i', hi, body, lo);
+  return [
+    columns(
+      i32(0),
+      k0,
       product((row) => work(add(k0, row), i)),
-      [
-        when(
-          lt(i, end),
-          [loop('serial', 't', m, [store('panels', panel(t, i), w(t, sub(i, k0)))])],
-          product((row) => work(i, add(k0, row))),
-        ),
-      ],
     ),
-  ]);
+    columns(k0, end, [loop('serial', 't', m, [store('panels', panel(t, i), w(t, sub(i, k0)))])]),
+    columns(
+      end,
+      i32(padded),
+      product((row) => work(i, add(k0, row))),
+    ),
+  ];
 }
 
 /** work += R^T R on and left of block k, -= below it; rows and columns of block k begin at zero. */

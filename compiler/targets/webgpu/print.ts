@@ -162,11 +162,16 @@ class ShaderPrinter {
   private access(effects: Effects, by: By): void {
     const conflicts = this.pending.conflicts(effects, by);
     if (conflicts.length > 0) {
-      const global = conflicts.some((m) => this.kernel.params.some((p) => p.name === m));
-      if (global) this.line('storageBarrier();');
-      if (!global || conflicts.some((m) => this.kernel.params.every((p) => p.name !== m)))
+      // Each barrier orders memory of its own kind.
+      const isGroup = (m: string): boolean => this.groupMemories.has(m);
+      if (!conflicts.every(isGroup)) {
+        this.line('storageBarrier();');
+        this.pending.clear((m) => !isGroup(m));
+      }
+      if (conflicts.some(isGroup)) {
         this.line('workgroupBarrier();');
-      this.pending.clear();
+        this.pending.clear(isGroup);
+      }
     }
     this.pending.add(effects, by);
   }
