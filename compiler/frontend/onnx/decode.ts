@@ -3,7 +3,7 @@
  * the protobuf leaves open (absent fields, Long integers) is settled here; no other file reads the protobuf but the template.
  */
 import onnxProto from 'onnx-proto';
-import { brokenGraph, definedTwice, notOnnx } from '../../../ir/diagnostics/onnx.js';
+import { brokenGraph, definedTwice, notOnnx, unsupportedType } from '../../../ir/diagnostics/onnx.js';
 import type { Loc } from '../../../ir/loc.js';
 import type { DType } from '../../../ir/types.js';
 import { elementType, type OnnxTensor, readTensor, toNumber } from './tensor-data.js';
@@ -98,7 +98,7 @@ const isStandard = (domain: string): boolean => domain === '' || domain === 'ai.
 function readValue(v: ValueInfoProto, file: string): OnnxValue {
   const name = v.name ?? '';
   const t = v.type?.tensorType;
-  if (!t) throw brokenGraph(`graph input "${name}" is no tensor`, file);
+  if (!t) throw unsupportedType(`graph input "${name}"`, v.type?.sequenceType ? 'sequence' : 'unknown', file);
   const { dtype, name: stored } = elementType(t.elemType ?? 0, `graph input "${name}"`, file);
   const dims = t.shape?.dim?.map((d) => {
     if (d.dimParam) return d.dimParam;

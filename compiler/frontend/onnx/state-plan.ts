@@ -181,7 +181,7 @@ export function atRuntime(d: TensorData): TensorData {
   return { type: { ...d.type, dtype: 'i32' }, data: Int32Array.from(d.data, Number) };
 }
 
-/** Embeddings begin small: a table's rows are not summed, so no fan-in scales them. */
+/** Embeddings and tokens begin small: they are not summed, so no fan-in scales them. */
 const TABLE_DEVIATION = 0.02;
 
 function draw(t: Tensor, fanIn: number | undefined, seed: number): Float32Array | undefined {
@@ -190,6 +190,7 @@ function draw(t: Tensor, fanIn: number | undefined, seed: number): Float32Array 
     case 'weight':
       return fanIn === undefined ? undefined : normals(n, heDeviation(fanIn), seed, nameKey(t.name));
     case 'table':
+    case 'token':
       return normals(n, TABLE_DEVIATION, seed, nameKey(t.name));
     case 'scale':
     case 'running variance':
