@@ -16,6 +16,7 @@ import { concrete, type DType, printType, product, typeEquals } from '../../../i
 import { heDeviation, nameKey, normals } from '../init.js';
 import type { OnnxNode } from './decode.js';
 import { fanIns } from './fan-in.js';
+import { MAX_BYTES } from './tensor-data.js';
 import type { Tensor } from './weights.js';
 
 export interface PlanOptions {
@@ -138,8 +139,6 @@ export function overrideValues(
   const kept = [...tensors.values()].filter((t) => t.slot && t.data && !weights.has(t.name)).length;
   if (kept > 0) notices.push(`--weights leaves out ${kept} weights: they keep the values that the model gives`);
 }
-
-const MAX_BYTES = 2 ** 31;
 
 /**
  * First values of all state in `used`. With `init`, parameters that are trained and running statistics begin anew.
