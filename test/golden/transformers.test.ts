@@ -16,19 +16,19 @@ import { storedCount } from '../../ir/types.js';
 import { verifyModule } from '../../ir/verify.js';
 import { readNpz } from '../npy.js';
 import { DATA, expectAll, goldenFactor } from './compare.js';
-import { encoder, vit } from './transformers.js';
+import { goldenBatch, modelBytes, transformers } from './transformers.js';
 
 if (!existsSync(`${DATA}/golden`)) console.warn(`SKIPPED: golden numbers of the transformers, no ${DATA}/golden`);
 
-describe.runIf(existsSync(`${DATA}/golden`)).each([vit, encoder])('$name', (model) => {
+describe.runIf(existsSync(`${DATA}/golden`)).each(transformers)('$name', (model) => {
   const golden = `${DATA}/golden/${model.name}`;
   let module: Module;
   let result: (damping: number) => Evaluation;
 
   beforeAll(() => {
-    const { batch, output, train } = model;
-    const imported = importOnnx(model.bytes(), { fileName: model.name, seed: 0, dropout: false, train }).module;
-    const bound = bindBatch(attachLoss(imported, { output }).module, { train: batch, eval: batch });
+    const { name, batch } = model;
+    const imported = importOnnx(modelBytes(model), { fileName: name, seed: 0, dropout: false }).module;
+    const bound = bindBatch(attachLoss(imported).module, { train: batch, eval: batch });
     module = insertCurvature(differentiate(bound));
     verifyModule(module);
     const state = Object.fromEntries(
@@ -37,7 +37,7 @@ describe.runIf(existsSync(`${DATA}/golden`)).each([vit, encoder])('$name', (mode
         Float64Array.from(module.weights.get(s.name)?.data ?? new Float32Array(storedCount(s.type)), Number),
       ]),
     );
-    const inputs = { ...model.data(), valid: new Array<number>(batch).fill(1) };
+    const inputs = { ...goldenBatch(model), valid: new Array<number>(batch).fill(1) };
     result = (damping) => evaluate(findFunction(module, 'train'), { ...inputs, damping: [damping] }, state);
   });
 
