@@ -79,7 +79,8 @@ export function recognizeWeight(c: Context, gradient: Value): ConvUse | DenseUse
     case 'conv_weight_grad': {
       const [x, dy] = node.operands;
       // With the roles exchanged, it is the gradient of a convolution's transpose.
-      if (!c.forward(x) || c.forward(dy)) return none('the weight of a transposed convolution, for which there is no rule');
+      if (!c.forward(x) || c.forward(dy))
+        return none('the weight of a transposed convolution, for which there is no rule');
       return { kind: 'conv', node, views: path, x, dy };
     }
     case 'matmul':
