@@ -75,8 +75,8 @@ function page(rows: readonly Row[]): string {
 
 What \`spngdc compile MODEL --init he-normal\` makes of every model of the reference data: ${rows.length - refused} of ${rows.length} compile for
 training, ${refused} end in a numbered error. Parameters are numbers in tensors that are trained; a rule says how (\`spngdc inspect\`
-gives the reasons): \`kfac-conv\`, \`kfac-dense\` and \`unit-bn\` precondition, \`plain\` is the gradient itself. Options that a model
-needs stand among its notes.
+gives the reasons): \`kfac-conv\`, \`kfac-dense\`, \`unit-bn\` and \`unit-affine\` precondition, \`plain\` is the gradient itself.
+Options that a model needs stand among its notes.
 
 Written by \`UPDATE_DOCS=1 npx vitest run test/end-to-end/model-table.test.ts\`.
 
