@@ -10,10 +10,11 @@ import type { TensorData } from '../ir/graph.js';
 import { readSafetensors } from '../ir/safetensors.js';
 import { count, seed, several } from './arguments.js';
 import { writeArtifact } from './artifact-folder.js';
+import { externalFilesOf } from './external-data.js';
 import type { Terminal } from './terminal.js';
 
 /** What commander gives: CompileOptions but for what must be read first, and for where to write. */
-type Flags = Omit<CompileOptions, 'weights' | 'inputs' | 'dropout'> & {
+type Flags = Omit<CompileOptions, 'weights' | 'inputs' | 'dropout' | 'external'> & {
   readonly outDir?: string;
   readonly weights?: string;
   readonly input?: readonly string[];
@@ -101,6 +102,7 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
     targets: targets[target],
     inputs: input,
     dropout: dropout === 'on',
+    external: externalFilesOf(path),
     weights: weights === undefined ? undefined : readWeights(weights),
   };
   // Loaded here, so that `run` and `inspect` start without the compiler.

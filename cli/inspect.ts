@@ -117,11 +117,17 @@ function summaryText(m: Manifest, p: Program): string {
 
 // ---- Layers and parameters ----
 
+interface Factor {
+  readonly name: string;
+  readonly layout: 'dense' | 'packed-lower';
+  readonly shape: readonly number[];
+}
+
 interface Layer {
   readonly name: string;
   readonly rule: string;
   readonly shape: readonly number[];
-  readonly factors: readonly { readonly name: string; readonly shape: readonly number[] }[];
+  readonly factors: readonly Factor[];
   readonly why: string;
 }
 
@@ -133,8 +139,14 @@ function layers(m: Manifest): Layer[] {
       const own = factors.filter((f) => f.of === name);
       // Statistics that live within a step only leave their inverses as state, of the same sizes.
       const kept = own.some((f) => f.role === 'factor') ? own.filter((f) => f.role === 'factor') : own;
-      return { name, rule, shape, factors: kept.map((f) => ({ name: f.name, shape: f.shape })), why };
+      return { name, rule, shape, factors: kept.map(({ name, layout, shape }) => ({ name, layout, shape })), why };
     });
+}
+
+/** `785x785`, or `32 of 9x9` where each group of a convolution has one. */
+function factorText({ layout, shape }: Factor): string {
+  const groups = layout === 'packed-lower' ? shape.slice(0, -2) : [];
+  return [...groups.map((g) => `${g} of`), shape.slice(groups.length).join('x')].join(' ');
 }
 
 function layersText(m: Manifest): string {
@@ -142,7 +154,7 @@ function layersText(m: Manifest): string {
     l.name,
     printShape(l.shape),
     l.rule,
-    l.factors.map((f) => f.shape.join('x')).join(' ') || '-',
+    l.factors.map(factorText).join(', ') || '-',
     l.why,
   ]);
   return `layers: how each parameter is trained\n${table(['parameter', 'shape', 'rule', 'factors', 'why'], rows)}`;

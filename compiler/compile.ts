@@ -12,6 +12,7 @@ import { printProgram } from '../ir/text/print-program.js';
 import { verifyModule } from '../ir/verify.js';
 import { differentiate } from './autodiff/differentiate.js';
 import { insertCurvature } from './curvature/insert-curvature.js';
+import type { OpenExternal } from './frontend/onnx/external-data.js';
 import { type ImportedModel, importOnnx } from './frontend/onnx/import.js';
 import { fuse } from './kernels/fuse.js';
 import { buildManifest } from './manifest.js';
@@ -42,6 +43,8 @@ export interface CompileOptions {
   readonly output?: string;
   /** `NAME` or `NAME:Nx3x64x64`, for data inputs. */
   readonly inputs?: readonly string[];
+  /** Opens the files beside the model that hold its weights. */
+  readonly external?: OpenExternal;
   /** Replaces weights by name. */
   readonly weights?: ReadonlyMap<string, TensorData>;
   readonly init?: 'he-normal';

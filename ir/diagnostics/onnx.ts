@@ -45,11 +45,11 @@ export const definedTwice = (value: string, where: Loc | string): UserError =>
     where,
   );
 
-export const externalData = (tensor: string, where: Loc | string): UserError =>
+export const externalData = (tensor: string, location: string, why: string, where: Loc | string): UserError =>
   new UserError(
     106,
-    `${tensor} keeps its data in another file`,
-    "write the model as one file: python -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one.onnx')\"",
+    `${tensor} keeps its data in the file "${location}", which cannot be read: ${why}`,
+    "put all files of the export into the model's folder, with the names that they had",
     where,
   );
 

@@ -35,6 +35,12 @@ function compiledFor(target: Target, bytes: Uint8Array, name: string, given: Com
   return { stages: runPasses(bytes, name, options), artifact: { dir: '', manifest, files, weights: new Map() } };
 }
 
+/** Gives all state its first value. */
+export async function initialise(stages: Stages, device: Device): Promise<void> {
+  writeWeights(stages, device);
+  await device.run('init');
+}
+
 function writeWeights({ placed }: Stages, device: Device): void {
   for (const entry of placed.state) {
     const initial = placed.weights.get(entry.name);
@@ -62,8 +68,7 @@ export async function loadOn(
   useSwiftShader();
   const { stages, artifact } = compiledFor(target, bytes, name, options);
   const device = await openDevice(artifact, 'SwiftShader');
-  writeWeights(stages, device);
-  await device.run('init');
+  await initialise(stages, device);
   return { stages, device };
 }
 

@@ -168,6 +168,11 @@ const convs: readonly Conv[] = [
   { x: [1, 2, 13, 11], outputs: 2, kernel: [3, 2], pads: [1, 2, 3, 0], strides: [4, 6], dilations: [2, 4] },
   { x: [2, 2, 1, 1], outputs: 3, kernel: [3, 3], pads: [1, 1, 1, 1] },
   { x: [1, 1, 15, 15], outputs: 2, kernel: [5, 5], strides: [4, 4], pads: [2, 2, 2, 2] },
+  { x: [3, 3, 9, 8], outputs: 3, kernel: [3, 3], pads: [2, 1, 1, 3], dilations: [2, 3], strides: [1, 2], groups: 3 },
+  { x: [2, 3, 5, 7], outputs: 6, kernel: [3, 1], pads: [1, 0, 1, 0], groups: 3 },
+  { x: [2, 6, 7, 5], outputs: 3, kernel: [2, 2], strides: [3, 1], dilations: [1, 2], groups: 3 },
+  { x: [3, 6, 4, 5], outputs: 4, kernel: [1, 1], strides: [2, 3], groups: 2 },
+  { x: [2, 4, 1, 30], outputs: 4, kernel: [1, 5], pads: [0, 4, 0, 3], dilations: [1, 2], groups: 4 },
 ];
 
 const attrsOf = (c: Conv) => ({
@@ -310,6 +315,8 @@ describe('many blocks', () => {
     const cases: readonly (readonly [Conv, boolean])[] = [
       [{ x: [5, 16, 20, 20], outputs: 16, kernel: [3, 3], pads: [1, 1, 1, 1] }, true],
       [{ x: [2, 33, 12, 12], outputs: 33, kernel: [3, 3], pads: [1, 1, 1, 1] }, false],
+      [{ x: [5, 9, 31, 29], outputs: 9, kernel: [3, 3], pads: [1, 1, 1, 1], strides: [2, 1], groups: 9 }, true],
+      [{ x: [70, 12, 7, 7], outputs: 12, kernel: [1, 1], groups: 12 }, false],
     ];
     for (const [c, ones] of cases) {
       const b = builder();
@@ -335,6 +342,21 @@ describe('many blocks', () => {
 });
 
 describe('second moment', () => {
+  it('is made of dot products where groups have few features', () => {
+    const algorithm = (c: Conv, ones = false): string => {
+      const b = builder();
+      const inputs = [b.input('x', tensor('f32', c.x)), b.input('s', tensor('f32', []))];
+      b.node('patch_second_moment', inputs, { attrs: { ...attrsOf(c), kernel: c.kernel, ones } });
+      return chooseAlgorithm(b.nodes[0]).name;
+    };
+    const depthwise: Conv = { x: [1, 4, 6, 6], outputs: 4, kernel: [3, 3], groups: 4 };
+    expect(algorithm(depthwise)).toBe('narrow-moment');
+    expect(algorithm(depthwise, true)).toBe('narrow-moment');
+    expect(algorithm({ ...depthwise, kernel: [2, 5] }, true)).toBe('symmetric-gemm');
+    expect(algorithm({ ...depthwise, groups: 2 })).toBe('symmetric-gemm');
+    expect(algorithm({ ...depthwise, x: [1, 1, 6, 6], groups: 1 })).toBe('symmetric-gemm');
+  });
+
   const shapes: readonly (readonly [number[], number])[] = [
     [[5, 7], 1],
     [[40, 3], 1],

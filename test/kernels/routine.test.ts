@@ -108,6 +108,20 @@ describe.each(ways)('damped_inverse on %s', (_, way) => {
     near(got, truthOf(f, inputs)[0], 1e-4, 'batch');
     expect([...failures]).toEqual([0, 0, 0, 0, 0, 0]);
   });
+  it('keeps the previous inverse of one of a batch, and counts for it alone', () => {
+    for (const n of [1, 9]) {
+      const f = inverse(n, [4]);
+      const x = Float64Array.from([1, 2, 3, 4].flatMap((seed) => [...moment(n, 12, seed)]));
+      x[2 * packed(n)] = Number.NaN;
+      const previous = noise(4 * packed(n), 6);
+      const inputs = { x, shift: [0.5, 0.1, 0.2, 0.3], previous };
+      const region = regionOf(f);
+      const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs, run);
+      expect([...failures]).toEqual([0, 0, 4, 0]);
+      near(got, truthOf(f, inputs)[0], 1e-4, `n=${n}`);
+      near(got.slice(2 * packed(n), 3 * packed(n)), previous.slice(2 * packed(n), 3 * packed(n)), 1e-6, 'previous');
+    }
+  });
   it('adds damping to an indefinite matrix until it is positive, and counts', () => {
     for (const n of [3, 20, 40]) {
       const f = inverse(n);

@@ -3,9 +3,10 @@
  * the protobuf leaves open (absent fields, Long integers) is settled here; no other file reads the protobuf but the template.
  */
 import onnxProto from 'onnx-proto';
-import { brokenGraph, definedTwice, notOnnx } from '../../../ir/diagnostics/onnx.js';
+import { brokenGraph, definedTwice, notOnnx, unsupportedType } from '../../../ir/diagnostics/onnx.js';
 import type { Loc } from '../../../ir/loc.js';
 import type { DType } from '../../../ir/types.js';
+import type { OpenExternal } from './external-data.js';
 import { elementType, type OnnxTensor, readTensor, toNumber } from './tensor-data.js';
 
 const { onnx } = onnxProto;
@@ -49,18 +50,19 @@ export interface OnnxModel {
 }
 
 /** @throws UserError E101 where the bytes are no ONNX model, E102-E106 and E114 where they break its rules */
-export function decode(bytes: Uint8Array, file: string): OnnxModel {
+/** @param open opens the files of external data */
+export function decode(bytes: Uint8Array, file: string, open?: OpenExternal): OnnxModel {
   const proto = parse(bytes, file);
   const graph = proto.graph!;
   const initializers = new Map<string, OnnxTensor>();
   for (const t of graph.initializer ?? []) {
-    const read = readTensor(t, file);
+    const read = readTensor(t, file, open);
     if (initializers.has(read.name)) throw definedTwice(read.name, file);
     initializers.set(read.name, read);
   }
   if (graph.sparseInitializer?.length) throw brokenGraph('the model has sparse initializers', file);
   const inputs = (graph.input ?? []).filter((v) => !initializers.has(v.name ?? '')).map((v) => readValue(v, file));
-  const nodes = (graph.node ?? []).map(readNode);
+  const nodes = (graph.node ?? []).map((n, index) => readNode(n, index, open));
   const defined = new Set(initializers.keys());
   const define = (name: string, where: Loc | string): void => {
     if (defined.has(name)) throw definedTwice(name, where);
@@ -98,7 +100,7 @@ const isStandard = (domain: string): boolean => domain === '' || domain === 'ai.
 function readValue(v: ValueInfoProto, file: string): OnnxValue {
   const name = v.name ?? '';
   const t = v.type?.tensorType;
-  if (!t) throw brokenGraph(`graph input "${name}" is no tensor`, file);
+  if (!t) throw unsupportedType(`graph input "${name}"`, v.type?.sequenceType ? 'sequence' : 'unknown', file);
   const { dtype, name: stored } = elementType(t.elemType ?? 0, `graph input "${name}"`, file);
   const dims = t.shape?.dim?.map((d) => {
     if (d.dimParam) return d.dimParam;
@@ -109,12 +111,12 @@ function readValue(v: ValueInfoProto, file: string): OnnxValue {
   return { name, dtype, stored, dims };
 }
 
-function readNode(proto: NodeProto, index: number): OnnxNode {
+function readNode(proto: NodeProto, index: number, open: OpenExternal | undefined): OnnxNode {
   const op = proto.opType ?? '';
   const name = proto.name || `#${index}`;
   const loc: Loc = { kind: 'onnx', node: name, op };
   const attributes = new Map<string, Attribute>();
-  for (const a of proto.attribute ?? []) attributes.set(a.name ?? '', readAttribute(a, loc));
+  for (const a of proto.attribute ?? []) attributes.set(a.name ?? '', readAttribute(a, loc, open));
   return {
     name,
     index,
@@ -130,7 +132,7 @@ function readNode(proto: NodeProto, index: number): OnnxNode {
 
 const text = (bytes: Uint8Array | null | undefined): string => new TextDecoder().decode(bytes ?? new Uint8Array());
 
-function readAttribute(a: onnxProto.onnx.IAttributeProto, loc: Loc): Attribute {
+function readAttribute(a: onnxProto.onnx.IAttributeProto, loc: Loc, open: OpenExternal | undefined): Attribute {
   switch (a.type as number) {
     case 1:
       return a.f ?? 0;
@@ -139,7 +141,7 @@ function readAttribute(a: onnxProto.onnx.IAttributeProto, loc: Loc): Attribute {
     case 3:
       return text(a.s);
     case 4:
-      return readTensor(a.t ?? {}, `attribute ${a.name} of ${loc.kind === 'onnx' ? loc.node : ''}`);
+      return readTensor(a.t ?? {}, `attribute ${a.name} of ${loc.kind === 'onnx' ? loc.node : ''}`, open);
     case 5:
     case 10:
       return { graph: true };

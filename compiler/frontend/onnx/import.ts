@@ -4,6 +4,7 @@
  */
 import type { Func, Module, TensorData } from '../../../ir/graph.js';
 import { decode, type OnnxModel } from './decode.js';
+import type { OpenExternal } from './external-data.js';
 import { FunctionImport } from './function-import.js';
 import type { Mode } from './node-import.js';
 import { initialValues, overrideValues, type PlannedTensor, planState } from './state-plan.js';
@@ -15,6 +16,8 @@ export interface ImportOptions {
   readonly fileName: string;
   /** `NAME` or `NAME:Nx3x64x64`: graph inputs that are data, with shapes that override the model's. */
   readonly inputs?: readonly string[];
+  /** Opens files of external data; without it a model that has any is refused. */
+  readonly external?: OpenExternal;
   /** Values that replace the model's, by ONNX name. */
   readonly weights?: ReadonlyMap<string, TensorData>;
   readonly init?: 'he-normal';
@@ -37,7 +40,7 @@ export interface ImportedModel {
 
 /** @throws UserError E101-E137 */
 export function importOnnx(bytes: Uint8Array, options: ImportOptions): ImportedModel {
-  const model = decode(bytes, options.fileName);
+  const model = decode(bytes, options.fileName, options.external);
   const nodes = liveNodes(sortNodes(model), model.outputs);
   const found = classify(model, nodes, options.inputs ?? []);
   const notices = noticesOf(model, found);

@@ -8,8 +8,9 @@ import {
   type Binary,
   div,
   equal,
-  extreme,
+  greatest,
   isNumber,
+  least,
   less,
   mul,
   negated,
@@ -285,8 +286,8 @@ const rules: Readonly<Record<string, Fold>> = {
   Identity: (n) => n.known(0, 'the data'),
   Less: binary(less, true),
   Log: unary(Math.log),
-  Max: binary(extreme(Math.max)),
-  Min: binary(extreme(Math.min)),
+  Max: binary(greatest),
+  Min: binary(least),
   Mod: (n) => {
     const truncated = n.flag('fmod', false);
     return binary(onNumbers((a, b) => (truncated ? a % b : a - Math.floor(a / b) * b)))(n);

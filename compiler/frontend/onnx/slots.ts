@@ -4,7 +4,7 @@
  */
 
 /** What a tensor is to its layer; says how it is drawn by `--init`. */
-export type Slot = 'weight' | 'bias' | 'scale' | 'slope' | 'table' | 'running mean' | 'running variance';
+export type Slot = 'weight' | 'bias' | 'scale' | 'slope' | 'table' | 'token' | 'running mean' | 'running variance';
 
 /** Slots that make a layer: what comes out of such a node is computed from a parameter. */
 export const layerSlots: Readonly<Record<string, Readonly<Record<number, Slot>>>> = {
@@ -32,3 +32,6 @@ export const views: ReadonlySet<string> = new Set([
   'Unsqueeze',
   'Flatten',
 ]);
+
+/** Ops that repeat a token for every example. */
+export const repeats: ReadonlySet<string> = new Set(['Expand', 'Tile']);

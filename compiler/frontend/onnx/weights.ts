@@ -8,7 +8,7 @@ import type { TensorData } from '../../../ir/graph.js';
 import type { Loc } from '../../../ir/loc.js';
 import { type Dim, product, type Shape, type TensorType, tensor } from '../../../ir/types.js';
 import type { OnnxModel, OnnxNode, OnnxValue } from './decode.js';
-import { layerSlots, products, type Slot, views } from './slots.js';
+import { layerSlots, products, repeats, type Slot, views } from './slots.js';
 import type { OnnxTensor } from './tensor-data.js';
 
 /** A tensor that the model holds, under the name that its readers use. */
@@ -139,7 +139,8 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
       const t = root.get(x);
       if (t) root.set(out, t);
     }
-    let layer = n.inputs.some((i) => layers.has(i));
+    // A shape is no longer what the layer computed.
+    let layer = n.op !== 'Shape' && n.op !== 'Size' && n.inputs.some((i) => layers.has(i));
     const slots = Object.hasOwn(layerSlots, n.op) ? layerSlots[n.op] : {};
     for (const i of n.op in layerSlots ? orderOf(slots) : []) {
       if (i >= n.inputs.length || n.inputs[i] === '') continue;
@@ -149,6 +150,7 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
     }
     if (n.op === 'Add') layer = assignBias(n) || layer;
     if (n.op === 'Mul') layer = assignScale(n) || layer;
+    if (n.op === 'Concat' && layer) assignTokens(n);
     if (layer) for (const o of n.outputs) layers.set(o, n);
   }
 
@@ -164,7 +166,21 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
     return assign(n, i, 'bias');
   }
 
-  /** The scale of a normalisation that is written out: a product whose only reader adds a weight. */
+  /** What a model learns to put beside the positions of a sequence [N, T, C]: the class token of a transformer. */
+  function assignTokens(n: OnnxNode): void {
+    n.inputs.forEach((name, i) => {
+      const spread = producer.get(name);
+      const t = root.get(spread && repeats.has(spread.op) ? spread.inputs[0] : name);
+      if (!trainable(t) || t.type.shape.length > 3 || layers.has(name)) return;
+      if (root.has(name)) assign(n, i, 'token');
+      else t.slot ??= { kind: 'token', node: n };
+    });
+  }
+
+  /**
+   * The scale of a normalisation that is written out: a product whose only reader adds a weight; or one number for each
+   * channel of a branch that is added to another (layer scale).
+   */
   function assignScale(n: OnnxNode): boolean {
     const i = n.inputs.findIndex((name) => root.has(name));
     if (n.inputs.length !== 2 || i < 0 || !layers.has(n.inputs[1 - i])) return false;
@@ -173,6 +189,7 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
     const next = readers.get(n.outputs[0]) ?? [];
     if (next.length !== 1 || next[0].op !== 'Add' || next[0].inputs.length !== 2) return false;
     const shift = next[0].inputs.find((name) => name !== n.outputs[0]) ?? '';
+    if (layers.has(shift)) return Math.max(...(t.type.shape as number[])) === count(t) && assign(n, i, 'scale');
     // The shift may stand behind a view that comes later in the file.
     const view = producer.get(shift);
     const s = root.get(shift) ?? (view && views.has(view.op) ? root.get(view.inputs[0]) : undefined);
