@@ -1,11 +1,14 @@
 /**
- * ONNX -> a module of level `model`: the graph is decoded, sorted and classified once, then walked twice with the same handlers:
+ * ONNX -> a module of level `model`: the graph is made whole (functions, conditionals), decoded, sorted and classified once, then walked twice with the same handlers:
  * as `train` (batch statistics, dropout, updates of running statistics) and as `predict`. Every value keeps its ONNX node as location.
  */
 import type { Func, Module, TensorData } from '../../../ir/graph.js';
-import { decode, type OnnxModel } from './decode.js';
+import { type Decide, foldConditionals } from './conditionals.js';
+import { decodeProto, type OnnxModel, opsetOf, parse } from './decode.js';
 import type { OpenExternal } from './external-data.js';
+import { functionFields } from './function-fields.js';
 import { FunctionImport } from './function-import.js';
+import { inlineFunctions } from './inline-functions.js';
 import type { Mode } from './node-import.js';
 import { initialValues, overrideValues, type PlannedTensor, planState } from './state-plan.js';
 import { exportTemplate } from './template.js';
@@ -40,7 +43,7 @@ export interface ImportedModel {
 
 /** @throws UserError E101-E137 */
 export function importOnnx(bytes: Uint8Array, options: ImportOptions): ImportedModel {
-  const model = decode(bytes, options.fileName, options.external);
+  const model = wholeModel(bytes, options);
   const nodes = liveNodes(sortNodes(model), model.outputs);
   const found = classify(model, nodes, options.inputs ?? []);
   const notices = noticesOf(model, found);
@@ -62,6 +65,30 @@ export function importOnnx(bytes: Uint8Array, options: ImportOptions): ImportedM
     parameters: used.flatMap((p) => (p.report ? [p.report] : [])),
   };
   return { module, template: exportTemplate(model, nodes, found, used, options.weights), notices };
+}
+
+/** The model as one graph: functions inlined, conditionals decided. */
+function wholeModel(bytes: Uint8Array, options: ImportOptions): OnnxModel {
+  const { fileName, external } = options;
+  const parsed = parse(bytes, fileName);
+  const inlined = parsed.functions?.length
+    ? inlineFunctions(parsed, functionFields(bytes, fileName), fileName)
+    : parsed;
+  const opset = opsetOf(inlined, fileName);
+  const decide: Decide = (proto, conditions) => {
+    const model = decodeProto(proto, fileName, external);
+    const sorted = sortNodes(model);
+    const found = classify(model, sorted, options.inputs ?? []);
+    const nodes = liveNodes(sorted, conditions);
+    const plan = planState(found.tensors, nodes, { seed: options.seed });
+    const known = new FunctionImport('predict', model, nodes, found, plan, new Map(), options).known(conditions);
+    return new Map(
+      [...known].flatMap(([name, k]): [string, boolean][] =>
+        k.data.length === 1 && typeof k.data[0] === 'number' ? [[name, k.data[0] !== 0]] : [],
+      ),
+    );
+  };
+  return decodeProto(foldConditionals(inlined, decide, opset), fileName, external);
 }
 
 function moduleName(file: string): string {
