@@ -4,7 +4,7 @@
  */
 import type { Func, Module, TensorData } from '../../../ir/graph.js';
 import { type Decide, foldConditionals } from './conditionals.js';
-import { decodeProto, type OnnxModel, opsetOf, parse } from './decode.js';
+import { decodeProto, type OnnxModel, type OnnxNode, opsetOf, parse } from './decode.js';
 import type { OpenExternal } from './external-data.js';
 import { functionFields } from './function-fields.js';
 import { FunctionImport } from './function-import.js';
@@ -46,7 +46,7 @@ export function importOnnx(bytes: Uint8Array, options: ImportOptions): ImportedM
   const model = wholeModel(bytes, options);
   const nodes = liveNodes(sortNodes(model), model.outputs);
   const found = classify(model, nodes, options.inputs ?? []);
-  const notices = noticesOf(model, found);
+  const notices = noticesOf(model, nodes, found);
   const tensors = new Map(found.tensors);
   if (options.weights) overrideValues(tensors, options.weights, notices);
   const plan = planState(tensors, nodes, options);
@@ -96,12 +96,29 @@ function moduleName(file: string): string {
   return stem === '' ? 'model' : stem;
 }
 
-function noticesOf(model: OnnxModel, found: Classification): string[] {
+function noticesOf(model: OnnxModel, nodes: readonly OnnxNode[], found: Classification): string[] {
   const notices: string[] = [];
   const wide = new Set([...model.initializers.values(), ...model.inputs].map((t) => t.stored));
   for (const type of ['float16', 'bfloat16', 'double'])
     if (wide.has(type)) notices.push(`the model has tensors of type ${type}: they are trained and exported as float`);
   if (found.fixedBatch !== undefined)
     notices.push(`the model was exported with a batch of ${found.fixedBatch}: it is read as a batch of any size`);
+  if (isFolded(nodes))
+    notices.push(
+      'no BatchNormalization is trained: it seems to be folded into the convolutions (export in training mode keeps it)',
+    );
   return notices;
+}
+
+/**
+ * Every convolution has a bias, nothing normalises, and either the weights have the numbers that PyTorch gives to what it folds,
+ * or convolutions end in sums, as in nets with shortcuts, which are not trained without normalisation.
+ */
+function isFolded(nodes: readonly OnnxNode[]): boolean {
+  const convolutions = nodes.filter((n) => n.op === 'Conv');
+  if (convolutions.length < 2 || !convolutions.every((n) => n.inputs.length > 2)) return false;
+  if (nodes.some((n) => /Normalization$/.test(n.op) || n.op === 'Sqrt')) return false;
+  if (convolutions.every((n) => /^onnx::Conv_\d+$/.test(n.inputs[1]))) return true;
+  const outputs = new Set(convolutions.flatMap((n) => n.outputs));
+  return nodes.some((n) => (n.op === 'Add' || n.op === 'Sum') && n.inputs.some((i) => outputs.has(i)));
 }
