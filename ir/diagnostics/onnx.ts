@@ -113,6 +113,14 @@ export const batchArithmetic = (value: string, loc: Loc): UserError =>
     loc,
   );
 
+export const badFunction = (name: string, why: string, where: Loc | string): UserError =>
+  new UserError(
+    117,
+    `function ${name} of the model cannot be put in place of its calls: ${why}`,
+    "inline functions before export: python -c \"import onnx, onnx.inliner; onnx.save(onnx.inliner.inline_local_functions(onnx.load('model.onnx')), 'inlined.onnx')\"",
+    where,
+  );
+
 // ---- Data inputs ----
 
 export const noDataInput = (weights: readonly string[]): UserError =>
