@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import onnxProto from 'onnx-proto';
 
 const { onnx } = onnxProto;
-const CLI = 'dist/cli/main.js';
+const CLI = 'dist/bin/spngdc.js';
 const MODELS = '../shared/data/models';
 
 const runs = Number(process.argv[2] ?? 3);

@@ -106,8 +106,17 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
     weights: weights === undefined ? undefined : readWeights(weights),
   };
   // Loaded here, so that `run` and `inspect` start without the compiler.
-  const { compile } = await import('../compiler/compile.js');
-  const compiled = compile(readModel(path), basename(path), options);
+  const { makeArtifact, runPasses } = await import('../compiler/compile.js');
+  const { makeWeightsFile } = await import('./weights-file.js');
+  const [model, name] = [readModel(path), basename(path)];
+  let weightsFile: ReturnType<typeof makeWeightsFile> | undefined;
+  const onWeights: CompileOptions['onWeights'] = (values) => {
+    weightsFile = makeWeightsFile(values);
+    // Nobody waits for it where a pass fails.
+    weightsFile.catch(() => {});
+  };
+  const stages = runPasses(model, name, { ...options, onWeights });
+  const compiled = makeArtifact(stages, await weightsFile!, model, name, options);
   for (const notice of compiled.notices) stderr.write(`note: ${notice}\n`);
   if (compiled.text !== undefined) {
     stdout.write(compiled.text.endsWith('\n') ? compiled.text : `${compiled.text}\n`);

@@ -2,13 +2,7 @@
 /**
  * The `spngdc` command.
  */
-import { runCommandLine } from './command-line.js';
+import { commands } from './command-line.js';
+import { main } from './commands.js';
 
-/** 128 + SIGPIPE, as for any command whose reader has seen enough (`| head`). */
-const EXIT_PIPE = 141;
-
-process.stdout.on('error', (e: NodeJS.ErrnoException) => {
-  if (e.code !== 'EPIPE') throw e;
-  process.exit(EXIT_PIPE);
-});
-process.exitCode = await runCommandLine(process.argv.slice(2));
+await main(commands);

@@ -15,7 +15,7 @@ import { insertCurvature } from './curvature/insert-curvature.js';
 import type { OpenExternal } from './frontend/onnx/external-data.js';
 import { type ImportedModel, importOnnx } from './frontend/onnx/import.js';
 import { fuse } from './kernels/fuse.js';
-import { buildManifest } from './manifest.js';
+import { buildManifest, sha256 } from './manifest.js';
 import { insertUpdate } from './optimizer/insert-update.js';
 import { type Defaults, resolvePreset } from './optimizer/presets.js';
 import { placeOnOneDevice } from './partition/one-device.js';
@@ -57,6 +57,8 @@ export interface CompileOptions {
   readonly targets?: readonly Target[];
   /** Adds the text of a level to what is returned. */
   readonly emit?: EmitLevel;
+  /** Told what the weights file will hold, before the kernels are made: writing it can begin beside them. */
+  readonly onWeights?: (weights: ReadonlyMap<string, TensorData>) => void;
 }
 
 export interface Compiled {
@@ -120,6 +122,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   // Last, so that equal fills stay apart: each is written straight into its own state.
   const train = checked(addInit(whole));
   const placed = checked(placeOnOneDevice(addInit(expanded)));
+  options.onWeights?.(initialWeights(placed));
   const regions = new Map(placed.functions.map((f) => [f, fuse(f)]));
   const targets = options.targets ?? allTargets;
   const notices = [...imported.notices];
@@ -156,15 +159,27 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
 /** Runs all passes and makes the artifact; the same input gives the same bytes. Errors as for runPasses. */
 export function compile(bytes: Uint8Array, fileName: string, options: CompileOptions = {}): Compiled {
   const stages = runPasses(bytes, fileName, options);
+  const weights = writeSafetensors(initialWeights(stages.placed));
+  return makeArtifact(stages, { bytes: weights, sha256: sha256(weights) }, bytes, fileName, options);
+}
+
+/** The artifact from what the passes left and its weights file; `compile` for who makes that file elsewhere. */
+export function makeArtifact(
+  stages: Stages,
+  weights: { readonly bytes: Uint8Array; readonly sha256: string },
+  bytes: Uint8Array,
+  fileName: string,
+  options: CompileOptions = {},
+): Compiled {
   const programs = stages.code.map((c) => c.program);
   const text = [printModule(stages.train), ...programs.map(printProgram)].join('\n');
   const files = new Map<string, Uint8Array>([
     [PROGRAM_TEXT, new TextEncoder().encode(text)],
     ...stages.code.flatMap((c) => [...c.files]),
-    [WEIGHTS, writeSafetensors(initialWeights(stages.placed))],
+    [WEIGHTS, weights.bytes],
     [TEMPLATE, stages.imported.template],
   ]);
-  const manifest = buildManifest({ ...stages, programs }, files, bytes, fileName);
+  const manifest = buildManifest({ ...stages, programs }, files, new Map([[WEIGHTS, weights.sha256]]), bytes, fileName);
   const all = new Map([[MANIFEST, encodeManifest(manifest)], ...files]);
   return {
     files: all,

@@ -42,11 +42,13 @@ function stem(fileName: string): string {
 
 /**
  * @param files the artifact's other files by path
+ * @param hashes SHA-256 of those whose hash is known already
  * @param model the model's bytes, as compiled
  */
 export function buildManifest(
   parts: ManifestParts,
   files: ReadonlyMap<string, Uint8Array>,
+  hashes: ReadonlyMap<string, string>,
   model: Uint8Array,
   fileName: string,
 ): Manifest {
@@ -100,7 +102,7 @@ export function buildManifest(
     ),
     programs: [...parts.programs],
     files: Object.fromEntries(
-      [...files].map(([path, bytes]) => [path, { bytes: bytes.length, sha256: sha256(bytes) }]),
+      [...files].map(([path, bytes]) => [path, { bytes: bytes.length, sha256: hashes.get(path) ?? sha256(bytes) }]),
     ),
   };
 }

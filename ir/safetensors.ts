@@ -31,34 +31,59 @@ function arrayOf(dtype: HostDType, bytes: Uint8Array): TensorData['data'] {
   }
 }
 
-/** Writes dense tensors; throws where one is not, or where an array's length is not what its shape says. */
-export function writeSafetensors(tensors: ReadonlyMap<string, TensorData>): Uint8Array {
+/** Where everything lies in a file. */
+export interface SafetensorsLayout {
+  /** Bytes of the whole file. */
+  readonly size: number;
+  /** Its beginning, up to the data. */
+  readonly header: Uint8Array;
+  /** Where the data of each tensor begins in the file, in ascending order; a multiple of its element's size. */
+  readonly offsets: ReadonlyMap<string, number>;
+}
+
+/** Lays out dense tensors, of which only the types are read; throws where one is not dense. */
+export function layoutSafetensors(tensors: ReadonlyMap<string, Pick<TensorData, 'type'>>): SafetensorsLayout {
   const order = [...tensors].sort(([a, x], [b, y]) => {
     const wide = bytesPerElement[y.type.dtype] - bytesPerElement[x.type.dtype];
     return wide !== 0 ? wide : a < b ? -1 : 1;
   });
+  const begins: [string, number][] = [];
   let offset = 0;
-  const fields = order.map(([name, { type, data }]) => {
+  const fields = order.map(([name, { type }]) => {
     const { dtype, layout } = type;
     const shape = concrete(type.shape);
     const bytes = product(shape) * bytesPerElement[dtype];
     if (dtype === 'f16' || layout !== 'dense') throw new Error(`tensor ${name}: ${layout} ${dtype} cannot be written`);
-    if (data.byteLength !== bytes) throw new Error(`tensor ${name}: ${data.byteLength} bytes instead of ${bytes}`);
     const entry = { dtype: toCode[dtype], shape, data_offsets: [offset, offset + bytes] };
+    begins.push([name, offset]);
     offset += bytes;
     return `${JSON.stringify(name)}:${JSON.stringify(entry)}`;
   });
   const text = new TextEncoder().encode(`{${fields.join(',')}}`);
-  const header = Math.ceil(text.length / 8) * 8;
-  const out = new Uint8Array(8 + header + offset);
-  new DataView(out.buffer).setBigUint64(0, BigInt(header), true);
-  out.fill(0x20, 8, 8 + header);
-  out.set(text, 8);
-  let at = 8 + header;
-  for (const [, { data }] of order) {
-    out.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
-    at += data.byteLength;
-  }
+  const length = Math.ceil(text.length / 8) * 8;
+  const header = new Uint8Array(8 + length).fill(0x20, 8);
+  new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
+  header.set(text, 8);
+  return {
+    size: header.length + offset,
+    header,
+    offsets: new Map(begins.map(([name, begin]) => [name, header.length + begin])),
+  };
+}
+
+/** Copies a tensor to its place in a file; throws where the array's length is not what the tensor's shape says. */
+export function placeTensor(file: Uint8Array, at: number, name: string, { type, data }: TensorData): void {
+  const bytes = product(concrete(type.shape)) * bytesPerElement[type.dtype];
+  if (data.byteLength !== bytes) throw new Error(`tensor ${name}: ${data.byteLength} bytes instead of ${bytes}`);
+  file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+}
+
+/** Writes dense tensors; throws where one is not, or where an array's length is not what its shape says. */
+export function writeSafetensors(tensors: ReadonlyMap<string, TensorData>): Uint8Array {
+  const { size, header, offsets } = layoutSafetensors(tensors);
+  const out = new Uint8Array(size);
+  out.set(header);
+  for (const [name, at] of offsets) placeTensor(out, at, name, tensors.get(name)!);
   return out;
 }
 

@@ -1,7 +1,7 @@
-// Makes a fresh clone runnable: installs the locked dependencies if they are missing or stale, and builds dist/.
+// Makes a fresh clone runnable: installs the locked dependencies if they are missing or stale, and builds and bundles dist/.
 // Plain Node, no dependencies of its own; called by every script that a user runs.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -34,8 +34,7 @@ export function setup({ build = true } = {}) {
     writeFileSync(stamp, lock);
   }
   if (build) must(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json']);
-  if (build && !existsSync(join(root, 'dist/cli/main.js'))) throw new Error('the build left no dist/cli/main.js');
-  return { builtAt: build ? statSync(join(root, 'dist/cli/main.js')).mtime : undefined };
+  if (build) must(process.execPath, [join(root, 'scripts/bundle.mjs')]);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) setup();

@@ -3,7 +3,9 @@
  * tensor's values depend on the seed, its name and the element alone. Normals by the ziggurat of Marsaglia and Tsang (2000)
  * with 128 layers: one hash and one multiplication for 98% of the elements.
  */
+import type { TensorData } from '../../ir/graph.js';
 import { MIX_1, MIX_2, mix32 } from '../../ir/random.js';
+import { concrete, product, type TensorType } from '../../ir/types.js';
 
 /** A number that stands for a name: 32 bits of it, mixed character by character. */
 export function nameKey(name: string): number {
@@ -57,13 +59,19 @@ function normal(h: number): number {
   }
 }
 
-/** n normal numbers with mean 0 and the given deviation. */
-export function normals(n: number, deviation: number, seed: number, key: number): Float32Array {
-  const out = new Float32Array(n);
+/** What normal numbers to draw: with mean 0, for the stream (seed, key). */
+export interface Draw {
+  readonly deviation: number;
+  readonly seed: number;
+  readonly key: number;
+}
+
+/** Fills `out` with normal numbers. */
+export function drawNormals(out: Float32Array, { deviation, seed, key }: Draw): void {
   const stream = mix32(mix32(seed ^ 0x9e3779b9) ^ key) | 0;
   const [m1, m2, edge, width] = [MIX_1, MIX_2, edges, widths];
   const signed = Float64Array.of(deviation, -deviation);
-  for (let i = 0; i < n; i++) {
+  for (let i = 0; i < out.length; i++) {
     // normal(mix32(stream ^ i)), with its first and most frequent turn in line: 32-bit integers all the way.
     let h = stream ^ i;
     h = Math.imul(h ^ (h >>> 16), m1);
@@ -74,7 +82,24 @@ export function normals(n: number, deviation: number, seed: number, key: number)
     if (x < edge[layer + 1]) out[i] = x * signed[(h >> 7) & 1];
     else out[i] = deviation * normal(h >>> 0);
   }
-  return out;
+}
+
+/** A tensor of normal numbers, drawn when they are first read: who only needs the file can draw them into it. */
+export class DrawnTensor implements TensorData {
+  private values: Float32Array | undefined;
+
+  constructor(
+    readonly type: TensorType,
+    readonly draw: Draw,
+  ) {}
+
+  get data(): Float32Array {
+    if (!this.values) {
+      this.values = new Float32Array(product(concrete(this.type.shape)));
+      drawNormals(this.values, this.draw);
+    }
+    return this.values;
+  }
 }
 
 /** He's deviation for a layer of which each output sums `fanIn` products. */

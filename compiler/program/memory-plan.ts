@@ -3,6 +3,7 @@
  * share, since they never run at once. A transient lives from the step that writes it to the last that reads it; two whose
  * lives do not meet may share bytes. Largest first, each at the lowest offset that fits: near the live-set bound in practice.
  */
+import { Occupancy } from './occupancy.js';
 
 export const ALIGNMENT = 256;
 
@@ -29,28 +30,20 @@ export function align(bytes: number): number {
 export function planArena(intervals: readonly Interval[]): ArenaPlan {
   const order = [...intervals].sort((a, b) => b.bytes - a.bytes || a.from - b.from || (a.name < b.name ? -1 : 1));
   const offsets = new Map<string, number>();
-  // Kept sorted by offset, so that one sweep finds the lowest gap.
-  const placed: { offset: number; end: number; from: number; to: number }[] = [];
+  let first = Number.POSITIVE_INFINITY;
+  let last = Number.NEGATIVE_INFINITY;
+  for (const { from, to } of intervals) {
+    first = Math.min(first, from);
+    last = Math.max(last, to);
+  }
+  const taken = new Occupancy(last - first + 1);
   let peak = 0;
-  for (const value of order) {
-    const size = align(value.bytes);
-    let offset = 0;
-    for (const p of placed) {
-      if (p.to < value.from || p.from > value.to || p.end <= offset) continue;
-      if (p.offset >= offset + size) break;
-      offset = p.end;
-    }
-    const entry = { offset, end: offset + size, from: value.from, to: value.to };
-    let lo = 0;
-    let hi = placed.length;
-    while (lo < hi) {
-      const mid = (lo + hi) >> 1;
-      if (placed[mid].offset < offset) lo = mid + 1;
-      else hi = mid;
-    }
-    placed.splice(lo, 0, entry);
-    offsets.set(value.name, offset);
-    peak = Math.max(peak, entry.end);
+  for (const { name, bytes, from, to } of order) {
+    const size = align(bytes);
+    const offset = taken.lowest(from - first, to - first, size);
+    taken.take(from - first, to - first, offset, offset + size);
+    offsets.set(name, offset);
+    peak = Math.max(peak, offset + size);
   }
   return { offsets, peak, liveBound: liveBound(intervals) };
 }

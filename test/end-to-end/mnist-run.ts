@@ -11,7 +11,7 @@ import { afterAll, beforeAll } from 'vitest';
 
 export const model = '../shared/data/models/onnxruntime/cnn_mnist_pytorch.onnx';
 export const data = '../shared/data/datasets/mnist';
-const command = 'dist/cli/main.js';
+const command = 'dist/bin/spngdc.js';
 
 let dir = '';
 beforeAll(() => {

@@ -41,6 +41,35 @@ describe('memory plan', () => {
     ).toBe(512);
   });
 
+  /** Some values of a program of 200 steps; half of them of a few sizes only. */
+  const program = (seed: number, count: number, longest: number): Interval[] =>
+    Array.from({ length: count }, (_, i): Interval => {
+      const r = (k: number, n: number): number => mix32(seed * 1000003 + i * 101 + k) % n;
+      const from = r(0, 200) - 1;
+      const bytes = r(3, 2) ? r(1, 100_000) : 256 * r(1, 4);
+      return { name: `v${i}`, bytes, from, to: from + r(2, longest) };
+    });
+
+  it('gives each value, the largest first, the lowest offset at which it overlaps no other', () => {
+    for (let seed = 0; seed < 30; seed++) {
+      const values = program(seed, 120, seed % 3 === 0 ? 200 : 20);
+      const { offsets, peak } = planArena(values);
+      const placed: Interval[] = [];
+      const order = [...values].sort((a, b) => b.bytes - a.bytes || a.from - b.from || (a.name < b.name ? -1 : 1));
+      for (const v of order) {
+        const rivals = placed.filter((p) => p.bytes > 0 && overlaps(p, v));
+        const end = (p: Interval): number => offsets.get(p.name)! + align(p.bytes);
+        const fits = (at: number): boolean =>
+          rivals.every((p) => end(p) <= at || at + align(v.bytes) <= offsets.get(p.name)!);
+        // The lowest is 0 or where another value ends.
+        const lowest = Math.min(...[0, ...rivals.map(end)].filter(fits));
+        expect(offsets.get(v.name), `seed ${seed}, ${v.name}`).toBe(v.bytes === 0 ? 0 : lowest);
+        placed.push(v);
+      }
+      expect(peak).toBe(Math.max(...values.map((v) => offsets.get(v.name)! + align(v.bytes))));
+    }
+  });
+
   it('never overlaps live values and stays near the bound on random programs', () => {
     for (let seed = 0; seed < 20; seed++) {
       const values = Array.from({ length: 150 }, (_, i): Interval => {

@@ -13,7 +13,7 @@ import {
 } from '../../../ir/diagnostics/onnx.js';
 import type { Func, ParameterReport, StateEntry, StateRole, TensorData } from '../../../ir/graph.js';
 import { concrete, type DType, printType, product, typeEquals } from '../../../ir/types.js';
-import { heDeviation, nameKey, normals } from '../init.js';
+import { DrawnTensor, heDeviation, nameKey } from '../init.js';
 import type { OnnxNode } from './decode.js';
 import { fanIns } from './fan-in.js';
 import type { Tensor } from './held-tensors.js';
@@ -166,7 +166,7 @@ export function initialValues(
     }
     if (product(concrete(t.type.shape)) * 4 > MAX_BYTES) throw weightsTooLarge(t.name, printType(t.type));
     const drawn = draw(t, fanIn.get(t.name), options.seed);
-    if (drawn) values.set(t.name, { type: t.type, data: drawn });
+    if (drawn) values.set(t.name, drawn);
     else if (t.data) values.set(t.name, t.data());
     else undrawn.push(t.name);
   }
@@ -183,22 +183,27 @@ export function atRuntime(d: TensorData): TensorData {
 /** Embeddings and tokens begin small: they are not summed, so no fan-in scales them. */
 const TABLE_DEVIATION = 0.02;
 
-function draw(t: Tensor, fanIn: number | undefined, seed: number): Float32Array | undefined {
-  const n = product(concrete(t.type.shape));
+function draw(t: Tensor, fanIn: number | undefined, seed: number): TensorData | undefined {
+  const { type } = t;
+  const normal = (deviation: number): TensorData => new DrawnTensor(type, { deviation, seed, key: nameKey(t.name) });
+  const filled = (value: number): TensorData => ({
+    type,
+    data: new Float32Array(product(concrete(type.shape))).fill(value),
+  });
   switch (t.slot?.kind) {
     case 'weight':
-      return fanIn === undefined ? undefined : normals(n, heDeviation(fanIn), seed, nameKey(t.name));
+      return fanIn === undefined ? undefined : normal(heDeviation(fanIn));
     case 'table':
     case 'token':
-      return normals(n, TABLE_DEVIATION, seed, nameKey(t.name));
+      return normal(TABLE_DEVIATION);
     case 'scale':
     case 'running variance':
-      return new Float32Array(n).fill(1);
+      return filled(1);
     case 'bias':
     case 'running mean':
-      return new Float32Array(n);
+      return filled(0);
     case 'slope':
-      return new Float32Array(n).fill(0.25);
+      return filled(0.25);
     case undefined:
       return undefined;
   }

@@ -1,0 +1,99 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
+import onnxProto from 'onnx-proto';
+import { describe, expect, it } from 'vitest';
+import { compile } from '../../compiler/compile.js';
+import { temporaryFolder, writeTiny } from '../runtime/tiny-artifact.js';
+
+const execute = promisify(execFile);
+
+/** Output and exit code of what was bundled by `npm run build`. */
+async function run(
+  file: string,
+  args: readonly string[],
+  cwd = '.',
+): Promise<{ code: number; out: string; err: string }> {
+  try {
+    const { stdout, stderr } = await execute(process.execPath, [file, ...args], { cwd });
+    return { code: 0, out: stdout, err: stderr };
+  } catch (e) {
+    const { code, stdout, stderr } = e as { code: number; stdout: string; stderr: string };
+    return { code, out: stdout, err: stderr };
+  }
+}
+
+const COMMAND = 'dist/bin/spngdc.js';
+
+/** y = x W with a matrix of `width` columns and no values: large enough, and a second thread draws it. */
+function wide(width: number): string {
+  const value = (name: string, dims: readonly (string | number)[]) => ({
+    name,
+    type: {
+      tensorType: {
+        elemType: 1,
+        shape: { dim: dims.map((d) => (typeof d === 'string' ? { dimParam: d } : { dimValue: d })) },
+      },
+    },
+  });
+  const model = {
+    irVersion: 7,
+    opsetImport: [{ domain: '', version: 13 }],
+    graph: {
+      name: 'wide',
+      node: [{ opType: 'MatMul', name: 'fc', input: ['x', 'w'], output: ['y'] }],
+      input: [value('x', ['N', 1024]), value('w', [1024, width])],
+      output: [value('y', ['N', width])],
+    },
+  };
+  const path = join(temporaryFolder(), 'wide.onnx');
+  writeFileSync(path, onnxProto.onnx.ModelProto.encode(onnxProto.onnx.ModelProto.fromObject(model)).finish());
+  return path;
+}
+
+const hash = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+describe('the bundled command', () => {
+  it.each([
+    ['small: drawn in the compiler itself', 16],
+    ['large: drawn beside it', 2500],
+  ])('writes what compile() returns; weights %s', async (_size, width) => {
+    const [path, dir] = [wide(width), join(temporaryFolder(), 'a')];
+    const { code, err } = await run(COMMAND, ['compile', path, '--init', 'he-normal', '--seed', '3', '-o', dir]);
+    expect(err).toBe('');
+    expect(code).toBe(0);
+    const { files } = compile(readFileSync(path), basename(path), { init: 'he-normal', seed: 3 });
+    for (const [name, bytes] of files) expect(hash(readFileSync(join(dir, name))), name).toBe(hash(bytes));
+  });
+
+  it('leaves nothing behind where a pass fails after the weights were begun', async () => {
+    const folder = temporaryFolder();
+    // Known to fit no memory only when all is planned.
+    const args = ['compile', wide(2500), '--init', 'he-normal', '--batch', '1000000', '-o', join(folder, 'a')];
+    const { code, err } = await run(COMMAND, args);
+    expect(err).toMatch(/^error E\d{3}: /);
+    expect(code).toBe(1);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+describe('the bundled runtime', () => {
+  it('trains with nothing beside it', async () => {
+    const folder = temporaryFolder();
+    copyFileSync('dist/runtime.mjs', join(folder, 'runtime.mjs'));
+    writeFileSync(join(folder, 'd.csv'), '1,1,0\n3,1,0\n');
+    const args = ['run', writeTiny(), '--data', 'd.csv', '--epochs', '1', '--out', 'out'];
+    const { code, err } = await run('runtime.mjs', args, folder);
+    expect(err).toBe('');
+    expect(code).toBe(0);
+    expect(existsSync(join(folder, 'out', 'weights.safetensors'))).toBe(true);
+  });
+
+  it('has no compiler, and says so as an unknown command', async () => {
+    const { code, err } = await run('dist/runtime.mjs', ['compile', 'model.onnx']);
+    expect(err).toMatch(/^error E\d{3}: unknown command 'compile'/);
+    expect(code).toBe(1);
+  });
+});
