@@ -9,10 +9,12 @@ import { printLoc, userLoc } from '../../ir/loc.js';
 import type { Buffer, KernelInfo, Memory, Program, ProgramFunction, Segment, Step } from '../../ir/program.js';
 import { bytesPerElement, concrete, type DType, storedBytes, storedCount } from '../../ir/types.js';
 import type { Region } from '../kernels/region.js';
+import { precedence } from '../kernels/schedule.js';
 import { placeInArenas, type Unplaced } from './arenas.js';
 import { Binder } from './bindings.js';
 import { align, type Interval, liveBound, planArena } from './memory-plan.js';
 import { regionKey } from './region-key.js';
+import { groupSmall, isSmall, joinKernels } from './small-steps.js';
 import { placeState, rootOf } from './storage.js';
 
 export interface Fused {
@@ -102,8 +104,37 @@ export function assemble(
     return kernel;
   };
 
+  const joined: Kernels['joined'] = (members) => {
+    const own = members.map(({ region, args }) => ({ kernel: kernelFor(region), args }));
+    const places = new Map<string, number>();
+    const pattern = own.map(({ kernel, args }) => {
+      for (const a of args) if (!places.has(a)) places.set(a, places.size);
+      return `${kernel.name} ${args.map((a) => places.get(a))}`;
+    });
+    const key = `small ${pattern.join(' ')}`;
+    const known = kernels.get(key);
+    if (known) return { kernel: known.kernel, args: [...places.keys()] };
+    const { kernel, args } = joinKernels(own, `k${kernels.size}_small`);
+    const infos = members.map(({ region }, i) => describe(own[i].kernel, region));
+    const info = {
+      ...infos[0],
+      ...describe(kernel),
+      computes: [...new Set(infos.flatMap((n) => n.computes))],
+      source: infos[0].source,
+      stopped: `${members.length} small steps in one workgroup`,
+    };
+    kernels.set(key, { kernel, info });
+    return { kernel, args };
+  };
+
   const states = new Set(module.state.map((s) => s.name));
-  const plans = module.functions.map((func) => planFunction(func, fuse(func), states, kernelFor, copyKernel));
+  const plans = module.functions.map((func) => {
+    const group: Kernels['group'] = ({ regions, aliasOf }) =>
+      target === 'wasm'
+        ? regions.map((r) => [r])
+        : groupSmall(regions, precedence(func, regions, aliasOf), (r) => isSmall(kernelFor(r)));
+    return planFunction(func, fuse(func), states, { kernelFor, copyKernel, joined, group });
+  });
 
   const state = module.state.map((entry) => {
     const { dtype, layout } = entry.type;
@@ -133,9 +164,8 @@ export function assemble(
   const infos = new Map([...kernels.values()].map((e) => [e.kernel, e.info]));
   const binder = target === 'wasm' ? undefined : new Binder(new Map(placement.buffers.map((b) => [b.name, b])));
   const finished = new Map<Kernel, KernelInfo>();
-  const functions = plans.map((plan, n) => ({
-    ...(placement.waves && { waves: placement.waves[n] }),
-    ...toFunction(plan, ({ kernel, args }, index) => {
+  const functions = plans.map((plan, n) =>
+    toFunction(plan, placement.waves?.[n], ({ kernel, args }, index) => {
       const bound = binder?.bind(kernel, args) ?? { kernel, args };
       finished.set(bound.kernel, { ...infos.get(kernel)!, name: bound.kernel.name });
       const requires = target === 'wasm' ? { features: ['simd128'], limits: {} } : { features: [], limits: {} };
@@ -145,7 +175,7 @@ export function assemble(
         args: bound.args,
       };
     }),
-  }));
+  );
   const peak = placement.memories.reduce((n, m) => n + m.bytes, 0);
   const stateBytes = state.reduce((n, s) => n + s.buffer.bytes, 0);
   const bound = Math.max(0, ...plans.map((p) => liveBound(p.buffers.map((b) => b.interval))));
@@ -208,26 +238,38 @@ function countOps(region: Region): string[] {
   return [...counts].map(([op, n]) => (n > 1 ? `${op} x${n}` : op));
 }
 
+/** What a function's plan asks for. */
+interface Kernels {
+  readonly kernelFor: (region: Region) => Kernel;
+  readonly copyKernel: (value: Value) => Kernel;
+  /** Regions in an order in which they can run; those of a group are one step. */
+  readonly group: (fused: Fused) => readonly (readonly Region[])[];
+  readonly joined: (members: readonly { readonly region: Region; readonly args: readonly string[] }[]) => PlannedStep;
+}
+
 function planFunction(
   func: Func,
   fused: Fused,
   states: ReadonlySet<string>,
-  kernelFor: (r: Region) => Kernel,
-  copyKernel: (v: Value) => Kernel,
+  { kernelFor, copyKernel, joined, group }: Kernels,
 ): FunctionPlan {
-  const { regions, aliasOf } = fused;
+  const { aliasOf } = fused;
+  const groups = group(fused);
+  const regions = groups.flat();
   const root = rootOf(aliasOf);
   const storage = placeState(func, regions, aliasOf);
   const reads = new Set<Value>(func.reads);
   const last = new Map<Value, number>();
   const first = new Map<Value, number>();
-  const end = regions.length + storage.copies.length;
+  const end = groups.length + storage.copies.length;
   for (const v of func.inputs) first.set(v, -1);
-  regions.forEach((region, at) => {
-    for (const v of region.inputs) last.set(root(v), at);
-    for (const v of region.outputs) {
-      first.set(v, at);
-      if (!last.has(v)) last.set(v, at);
+  groups.forEach((members, at) => {
+    for (const region of members) {
+      for (const v of region.inputs) last.set(root(v), at);
+      for (const v of region.outputs) {
+        first.set(v, at);
+        if (!last.has(v)) last.set(v, at);
+      }
     }
   });
   for (const o of func.outputs) last.set(root(o.value), end);
@@ -255,9 +297,13 @@ function planFunction(
     return [{ name, dtype, layout, shape: concrete(v.type.shape), bytes, role, interval }];
   });
 
-  const steps = regions.map((region, at): PlannedStep => {
+  const steps = groups.map((members, at): PlannedStep => {
+    const [region] = members;
+    const argsOf = (r: Region): string[] => [...r.inputs, ...r.outputs].map(bufferName);
+    if (members.length > 1)
+      return { ...joined(members.map((r) => ({ region: r, args: argsOf(r) }))), guard: region.guard };
     const kernel = kernelFor(region);
-    const args = [...region.inputs, ...region.outputs].map(bufferName);
+    const args = argsOf(region);
     const scratch = kernel.params.slice(args.length).map((p) => {
       const name = `${func.name}.s${at}.${p.name}`;
       const bytes = p.length * bytesPerElement[p.type];
@@ -274,7 +320,11 @@ function planFunction(
   return { func, steps: [...steps, ...copies], buffers, bufferName };
 }
 
-function toFunction(plan: FunctionPlan, makeStep: (planned: PlannedStep, index: number) => Step): ProgramFunction {
+function toFunction(
+  plan: FunctionPlan,
+  waves: number | undefined,
+  makeStep: (planned: PlannedStep, index: number) => Step,
+): ProgramFunction {
   const segments: { name: string; guard?: string; steps: Step[] }[] = [];
   for (const [index, planned] of plan.steps.entries()) {
     const { guard } = planned;
@@ -291,6 +341,7 @@ function toFunction(plan: FunctionPlan, makeStep: (planned: PlannedStep, index: 
   const { name, inputs, outputs } = plan.func;
   return {
     name,
+    ...(waves !== undefined && { waves }),
     inputs: inputs.map((v) => ({ name: v.name, buffer: plan.bufferName(v) })),
     outputs: outputs.map((o) => ({ name: o.name, buffer: plan.bufferName(o.value) })),
     segments: segments as Segment[],

@@ -54,10 +54,12 @@ function check(
   );
   const region = regionOf(func);
   const want = truthOf(func, inputs);
-  // A software driver takes a second or more to compile a kernel: it gets one of some problems, and each choice once below.
-  const onDawn = turn++ % 6 === 0;
+  // Choices take turns. A software driver takes a second or more to compile a kernel: it gets one of some problems here, and
+  // each choice once below.
+  turn++;
+  const onDawn = turn % 6 === 0;
   const results = want.reduce((n, w) => Math.max(n, w.length), 0);
-  for (const choice of gpuChoices) {
+  for (const choice of [undefined, gpuChoices[turn % gpuChoices.length], gpuChoices[(turn + 3) % gpuChoices.length]]) {
     // A workgroup for each result: too many for an interpreter.
     if (choice && 'results' in choice && results * (256 / choice.results) > 20_000) continue;
     for (const run of [runInterpreted, ...(onDawn && choice === undefined ? [runDawn] : [])]) {
