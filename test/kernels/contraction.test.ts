@@ -59,7 +59,11 @@ function check(
   turn++;
   const onDawn = turn % 6 === 0;
   const results = want.reduce((n, w) => Math.max(n, w.length), 0);
-  for (const choice of [undefined, gpuChoices[turn % gpuChoices.length], gpuChoices[(turn + 3) % gpuChoices.length]]) {
+  // What is large is for the CPU's own blocks; an interpreter would take minutes.
+  const large = results * terms > 2e6;
+  for (const choice of large
+    ? []
+    : [undefined, gpuChoices[turn % gpuChoices.length], gpuChoices[(turn + 3) % gpuChoices.length]]) {
     // A workgroup for each result: too many for an interpreter.
     if (choice && 'results' in choice && results * (256 / choice.results) > 20_000) continue;
     for (const run of [runInterpreted, ...(onDawn && choice === undefined ? [runDawn] : [])]) {
