@@ -10,13 +10,17 @@ import { joinParameters } from '../kernels/parameters.js';
 import type { Region } from '../kernels/region.js';
 import type { Precedence } from '../kernels/schedule.js';
 
-/** What one workgroup does in about the time that a dispatch takes to start. */
-const SMALL_BYTES = 96 * 1024;
+/**
+ * What one workgroup does in about the time that a dispatch takes to start, some microseconds at about 100 GB/s; and what all
+ * members together may take before other workgroups should share it.
+ */
+const SMALL_BYTES = 288 * 1024;
 const SMALL_FLOPS = 512 * 1024;
+const MOST_BYTES = 2 ** 20;
 const MOST_MEMBERS = 24;
 
 /** Whether one workgroup can do all of the kernel's work: its threads share elements, or work as the kernel's own would. */
-export function isSmall(kernel: Kernel): boolean {
+function isSmall(kernel: Kernel): boolean {
   if (kernel.bytes > SMALL_BYTES || kernel.flops > SMALL_FLOPS) return false;
   const [grid, ...others] = kernel.body.filter((s) => s.kind !== 'let' && s.kind !== 'alloc');
   if (grid?.kind !== 'for' || grid.bind !== 'grid' || others.length > 0) return false;
@@ -37,30 +41,34 @@ function cooperates(body: readonly Stmt[]): boolean {
 export function groupSmall(
   regions: readonly Region[],
   before: Precedence,
-  small: (region: Region) => boolean,
+  kernelOf: (region: Region) => Kernel,
 ): (readonly Region[])[] {
   const out: (readonly Region[])[] = [];
   // Groups that still take members; none of them waits for another.
-  const open = new Map<string, Region[]>();
+  const open = new Map<string, { readonly regions: Region[]; bytes: number }>();
   const close = (guard: string): void => {
     const group = open.get(guard);
-    if (group) out.push(group);
+    if (group) out.push(group.regions);
     open.delete(guard);
   };
   for (const region of regions) {
     const waits = before.get(region)!;
     const guard = region.guard ?? '';
-    const joins = small(region);
-    for (const [other, group] of [...open])
-      if (!(joins && other === guard) && group.some((r) => waits.has(r))) close(other);
+    const kernel = kernelOf(region);
+    const joins = isSmall(kernel);
+    for (const [other, { regions: members }] of [...open])
+      if (!(joins && other === guard) && members.some((r) => waits.has(r))) close(other);
     if (!joins) {
       out.push([region]);
       continue;
     }
-    const group = open.get(guard);
-    if (group) group.push(region);
-    else open.set(guard, [region]);
-    if (open.get(guard)!.length === MOST_MEMBERS) close(guard);
+    const full = (open.get(guard)?.bytes ?? 0) + kernel.bytes > MOST_BYTES;
+    if (full) close(guard);
+    const group = open.get(guard) ?? { regions: [], bytes: 0 };
+    group.regions.push(region);
+    group.bytes += kernel.bytes;
+    open.set(guard, group);
+    if (group.regions.length === MOST_MEMBERS) close(guard);
   }
   for (const guard of [...open.keys()]) close(guard);
   return out;
