@@ -48,7 +48,7 @@ describe('patches-to-rows', () => {
     const [before, after] = [func, rows].map((f) => evaluate(f, inputs).outputs);
     // The same sums in another order, in float64.
     for (const [name, want] of Object.entries(before))
-      want.forEach((v, i) => expect(after[name][i]).toBeCloseTo(v, 10));
+      for (let i = 0; i < want.length; i++) expect(after[name][i]).toBeCloseTo(want[i], 10);
   });
 
   it.each([
