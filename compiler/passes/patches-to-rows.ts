@@ -1,5 +1,6 @@
 /**
- * Convolutions whose windows lie side by side, each of many elements: the first layer of a vision transformer. They are products
+ * Convolutions whose windows lie side by side, each of many elements: the first layer of a vision transformer, or a window as
+ * large as its image. They are products
  * over rows of patches, and so are their weight gradient and the second moment of their patches. As windows they would be cut
  * into a plane for each of hundreds of taps.
  */
@@ -21,7 +22,9 @@ function isTiling(node: Node, image: readonly number[], kernel: readonly number[
     kernel[0] * kernel[1] >= LEAST_TAPS &&
     Number(groups) === 1 &&
     pads.every((p) => p === 0) &&
-    [0, 1].every((d) => dilations[d] === 1 && strides[d] === kernel[d] && image[d] % kernel[d] === 0)
+    [0, 1].every(
+      (d) => dilations[d] === 1 && (image[d] === kernel[d] || (strides[d] === kernel[d] && image[d] % kernel[d] === 0)),
+    )
   );
 }
 

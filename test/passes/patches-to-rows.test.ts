@@ -34,8 +34,11 @@ const rewritten = (func: Func): Func =>
     .functions[0];
 
 describe('patches-to-rows', () => {
-  it('computes the same, on rows', () => {
-    const func = net({ strides: [8, 8], pads: [0, 0, 0, 0] }, 24);
+  it.each([
+    ['side by side', [8, 8], 24],
+    ['one below the other, as wide as the image', [8, 8], 8],
+  ])('computes the same, on rows: windows %s', (_name, strides, image) => {
+    const func = net({ strides, pads: [0, 0, 0, 0] }, image);
     const inputs = Object.fromEntries(
       func.inputs.map((v, i) => [
         v.name,
