@@ -10,6 +10,7 @@ import type { TensorData } from '../ir/graph.js';
 import { readSafetensors } from '../ir/safetensors.js';
 import { count, seed, several } from './arguments.js';
 import { writeArtifact } from './artifact-folder.js';
+import { expectShortProcess } from './short-process.js';
 import type { Terminal } from './terminal.js';
 
 /** What commander gives: CompileOptions but for what must be read first, and for where to write. */
@@ -96,6 +97,7 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
     dropout: dropout === 'on',
     weights: weights === undefined ? undefined : readWeights(weights),
   };
+  expectShortProcess();
   // Loaded here, so that `run` and `inspect` start without the compiler.
   const { makeArtifact, runPasses } = await import('../compiler/compile.js');
   const { makeWeightsFile } = await import('./weights-file.js');
