@@ -5,6 +5,7 @@
  * A guarded value exists only in steps in which its guard is on: only nodes under the same guard may read it, and only
  * `refresh`, which falls back to what is stored, has a result that exists in every step.
  */
+import { InferredNode } from './builder.js';
 import type { Func, GraphLevel, Module, Node, StateEntry, Value } from './graph.js';
 import { admits } from './levels.js';
 import type { Loc } from './loc.js';
@@ -20,7 +21,7 @@ function checkLoc(loc: Loc | undefined, what: string): void {
     throw new Error(`${what} has no location`);
 }
 
-function checkType(type: TensorType, level: GraphLevel, what: string): void {
+function checkType(type: TensorType, what: string): void {
   for (const d of type.shape) {
     const size = typeof d === 'number' ? d : d.factor;
     if (!Number.isInteger(size) || size < 0) throw new Error(`${what}: ${printType(type)} has a dimension of ${size}`);
@@ -30,8 +31,6 @@ function checkType(type: TensorType, level: GraphLevel, what: string): void {
     if (type.shape.length < 2 || typeof a !== 'number' || a !== b)
       throw new Error(`${what}: a packed type needs two equal last dimensions, not [${type.shape}]`);
   }
-  if (type.placement.kind === 'owner' && level !== 'placed')
-    throw new Error(`${what}: ${printType(type)} has an owner at level ${level}`);
 }
 
 function expectType(stated: TensorType, wanted: TensorType, what: () => string): void {
@@ -53,10 +52,15 @@ function define(scope: Scope, value: Value): void {
   scope.byName.set(value.name, value);
 }
 
-function checkValue(func: string, value: Value, level: GraphLevel): void {
+function checkValue(func: string, value: Value): void {
   const what = `${func}: ${value.name}`;
   checkLoc(value.loc, what);
-  checkType(value.type, level, what);
+  checkType(value.type, what);
+}
+
+function checkOwner(func: string, { name, type }: Value, level: GraphLevel): void {
+  if (type.placement.kind === 'owner' && level !== 'placed')
+    throw new Error(`${func}: ${name}: ${printType(type)} has an owner at level ${level}`);
 }
 
 /** Of a value that cannot be read here. */
@@ -85,38 +89,46 @@ function checkGuards(scope: Scope, node: Node): void {
 const nameOf = (func: string, node: Node): string => `${func}: ${node.results[0]?.name ?? '(no result)'} = ${node.op}`;
 
 /**
- * Nodes that keep the rules of a level by themselves, wherever they stand: nodes never change, and passes share those that
- * they leave alone, so most of a graph has been looked at before.
+ * Nodes that keep the rules by themselves, wherever they stand: nodes never change, and passes share those that they leave
+ * alone, so most of a graph has been looked at before.
  */
-const sound: Record<GraphLevel, WeakSet<Node>> = { model: new WeakSet(), train: new WeakSet(), placed: new WeakSet() };
+const sound = new WeakSet<Node>();
 
 function checkNode(scope: Scope, node: Node, level: GraphLevel): void {
-  if (!sound[level].has(node)) {
-    checkAlone(scope.func, node, level);
-    sound[level].add(node);
+  checkLevel(scope.func, node, level);
+  if (!sound.has(node)) {
+    checkAlone(scope.func, node);
+    sound.add(node);
   }
   for (const operand of node.operands)
     if (scope.byName.get(operand.name) !== operand) throw misread(scope, operand, nameOf(scope.func, node));
   if (scope.guards.size > 0) checkGuards(scope, node);
-  for (const result of node.results) define(scope, result);
-  if (node.guard !== undefined && node.op !== 'refresh')
-    for (const result of node.results) scope.guards.set(result, node.guard);
+  for (const result of node.results) {
+    define(scope, result);
+    if (node.guard !== undefined && node.op !== 'refresh') scope.guards.set(result, node.guard);
+  }
 }
 
-function checkAlone(func: string, node: Node, level: GraphLevel): void {
+function checkLevel(func: string, node: Node, level: GraphLevel): void {
+  if (!isOpName(node.op)) throw new Error(`${nameOf(func, node)}: no such op`);
+  if (!admits(level, node.op)) throw new Error(`${nameOf(func, node)}: level ${level} does not admit this op`);
+  if (node.guard !== undefined && level === 'model')
+    throw new Error(`${nameOf(func, node)}: level model admits no guards`);
+  for (const result of node.results) checkOwner(func, result, level);
+}
+
+function checkAlone(func: string, node: Node): void {
   const what = nameOf(func, node);
-  if (!isOpName(node.op)) throw new Error(`${what}: no such op`);
-  if (!admits(level, node.op)) throw new Error(`${what}: level ${level} does not admit this op`);
-  if (node.guard !== undefined && level === 'model') throw new Error(`${what}: level model admits no guards`);
   if (node.guard === '') throw new Error(`${what}: its guard has no name`);
   if (node.op === 'refresh' && node.guard === undefined) throw new Error(`${what}: refresh needs a guard`);
+  checkLoc(node.loc, what);
+  for (const result of node.results) checkValue(func, result);
+  if (node instanceof InferredNode) return;
   const [least, most] = ops[node.op].arity;
   if (node.operands.length < least || node.operands.length > most)
     throw new Error(
       `${what}: has ${node.operands.length} operands, needs ${least === most ? least : `${least}..${most}`}`,
     );
-  checkLoc(node.loc, what);
-  for (const result of node.results) checkValue(func, result, level);
   const inferred = inferAgain(node, what);
   if (inferred.length !== node.results.length)
     throw new Error(`${what}: has ${node.results.length} results, the op has ${inferred.length}`);
@@ -149,7 +161,8 @@ function verifyFunc(func: Func, level: GraphLevel, state: ReadonlyMap<string, St
   const scope: Scope = { func: func.name, byName: new Map(), guards: new Map() };
   for (const v of [...func.inputs, ...func.reads]) {
     define(scope, v);
-    checkValue(func.name, v, level);
+    checkValue(func.name, v);
+    checkOwner(func.name, v, level);
   }
   for (const v of func.reads) {
     const entry = state.get(v.name);
@@ -183,7 +196,9 @@ function verifyState(module: Module): Map<string, StateEntry> {
     const what = `state ${entry.name}`;
     if (table.has(entry.name)) throw new Error(`${what} is declared twice`);
     checkLoc(entry.loc, what);
-    checkType(entry.type, module.level, what);
+    checkType(entry.type, what);
+    if (entry.type.placement.kind === 'owner' && module.level !== 'placed')
+      throw new Error(`${what}: ${printType(entry.type)} has an owner at level ${module.level}`);
     if (entry.type.shape.some((d) => typeof d !== 'number'))
       throw new Error(`${what}: ${printType(entry.type)} has no fixed size`);
     if (entry.owner !== 'all' && module.level !== 'placed')
