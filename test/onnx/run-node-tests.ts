@@ -1,12 +1,11 @@
 /**
- * The ONNX project's single-node tests, each through the importer and then, a column each, by the float64 evaluator and by the
- * compiled WebAssembly: npx tsx test/onnx/run-node-tests.ts [PATTERN] prints what passed, failed and is unsupported per op.
+ * The ONNX project's single-node tests, each through the importer and then, a column each, by every target of node-case.ts: npx tsx test/onnx/run-node-tests.ts [PATTERN] prints what passed, failed and is unsupported per op.
  */
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import onnxProto from 'onnx-proto';
 import { type NodeTest, readNodeTests } from '../frontend/onnx-node-tests.js';
-import { type Column, columns, type Outcome, runCase, type Status } from './node-case.js';
+import { type Column, columnNames, columns, type Outcome, runCase, type Status } from './node-case.js';
 
 export const DATA = '../shared/data/onnx-tests';
 const statuses = ['passed', 'failed', 'unsupported'] as const satisfies readonly Status[];
@@ -37,8 +36,10 @@ export function singleNodeCases(): Case[] {
 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-export function runCases(cases: readonly Case[]): Result[] {
-  return cases.map((c) => ({ name: c.name, op: c.op, relevant: c.relevant, ...runCase(c) }));
+export async function runCases(cases: readonly Case[]): Promise<Result[]> {
+  const results: Result[] = [];
+  for (const c of cases) results.push({ name: c.name, op: c.op, relevant: c.relevant, ...(await runCase(c)) });
+  return results;
 }
 
 /** `test_relu evaluator wasm`: the lines of passing.txt, sorted by name. */
@@ -79,7 +80,7 @@ export function table(results: readonly Result[]): string {
 /** docs/onnx-ops.md. */
 export function page(results: readonly Result[]): string {
   const relevant = results.filter((r) => r.relevant);
-  const passed = columns.map((c) => `${count(relevant, c, 'passed')} on ${c === 'wasm' ? 'WebAssembly' : `the ${c}`}`);
+  const passed = columns.map((c) => `${count(relevant, c, 'passed')} on ${columnNames[c]}`);
   return `# ONNX ops
 
 The ${results.length.toLocaleString('en')} single-node tests of ONNX 1.22, each read by the importer and then run by the float64 evaluator and as compiled
@@ -101,7 +102,7 @@ ${table(results)}
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const pattern = new RegExp(process.argv[2] ?? '');
-  const results = runCases(singleNodeCases().filter((c) => pattern.test(c.name)));
+  const results = await runCases(singleNodeCases().filter((c) => pattern.test(c.name)));
   for (const { name, status, why } of results)
     for (const c of columns)
       if (status[c] === 'failed' || (process.argv[2] && why[c])) console.log(`${name} ${c} ${status[c]}: ${why[c]}`);
