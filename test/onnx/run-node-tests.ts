@@ -36,9 +36,13 @@ export function singleNodeCases(): Case[] {
 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-export async function runCases(cases: readonly Case[]): Promise<Result[]> {
+/** @param known cases and columns, `test_relu webgpu`, that are known to pass and need not be run once more */
+export async function runCases(cases: readonly Case[], known: ReadonlySet<string> = new Set()): Promise<Result[]> {
   const results: Result[] = [];
-  for (const c of cases) results.push({ name: c.name, op: c.op, relevant: c.relevant, ...(await runCase(c)) });
+  for (const c of cases) {
+    const outcome = await runCase(c, (column) => known.has(`${c.name} ${column}`));
+    results.push({ name: c.name, op: c.op, relevant: c.relevant, ...outcome });
+  }
   return results;
 }
 
@@ -83,8 +87,8 @@ export function page(results: readonly Result[]): string {
   const passed = columns.map((c) => `${count(relevant, c, 'passed')} on ${columnNames[c]}`);
   return `# ONNX ops
 
-The ${results.length.toLocaleString('en')} single-node tests of ONNX 1.22, each read by the importer and then run by the float64 evaluator and as compiled
-WebAssembly. Of the ${relevant.length} on ops that training uses, ${passed.join(' and ')} pass.
+The ${results.length.toLocaleString('en')} single-node tests of ONNX 1.22, each read by the importer and then run by the float64 evaluator, as compiled
+WebAssembly, and as WGSL on a software GPU. Of the ${relevant.length} on ops that training uses, ${passed.slice(0, -1).join(', ')} and ${passed.at(-1)} pass.
 
 - *passed*: every output within 1e-6 + 1e-4 |expected| (ONNX's own runner allows 1e-7 + 1e-3 |expected|; 16-bit references
   get one unit of their precision).
