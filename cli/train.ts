@@ -65,16 +65,19 @@ export function loadTrainingData(manifest: Manifest, flags: RunFlags): TrainingD
     training = parts.train;
     validation = parts.validation;
   }
-  const normalization = chooseNormalization(flags.normalize, training, dataInput(manifest).shape.slice(1));
+  const input = dataInput(manifest);
+  // Numbers of tokens are names, not quantities.
+  const how = input.dtype === 'f32' ? flags.normalize : 'none';
+  const normalization = chooseNormalization(how, training, input.shape.slice(1));
   return {
     train: bindDataset(training, manifest, normalization),
     validation: validation && bindDataset(validation, manifest, normalization),
   };
 }
 
-/** Columns of a table that hold the target: one for classes, else as many as the loss compares. */
+/** Columns of a table that hold the target: as many as the loss compares, but for classes as a distribution, which are one number. */
 function targetColumns(target: NonNullable<Manifest['loss']['target']>): number {
-  return target.classes === undefined ? product(target.shape.slice(1)) : 1;
+  return target.classes === undefined || target.dtype === 'i32' ? product(target.shape.slice(1)) : 1;
 }
 
 /** The files of a finished run: weights with running statistics, and the trained model. */

@@ -73,6 +73,22 @@ export const unsupportedVersion = (op: string, opset: number, known: readonly [n
     loc,
   );
 
+export const unsupportedOpset = (opset: number, known: readonly [number, number], file: string): UserError =>
+  new UserError(
+    111,
+    `the model uses opset ${opset} of ai.onnx, opsets ${known[0]} to ${known[1]} are known`,
+    `export with an opset from ${known[0]} to ${known[1]} (onnx.version_converter converts a file)`,
+    file,
+  );
+
+export const quantizedOp = (op: string, opset: number, loc: Loc): UserError =>
+  new UserError(
+    118,
+    `op ${op} (opset ${opset}) belongs to a quantised model, which cannot be trained`,
+    'compile the float model that it was made from, and quantise what comes out of the training',
+    loc,
+  );
+
 export const unsupportedForm = (op: string, opset: number, form: string, loc: Loc): UserError =>
   new UserError(
     112,
@@ -111,6 +127,14 @@ export const batchArithmetic = (value: string, loc: Loc): UserError =>
     `"${value}" is computed from the batch size in a way that is not understood`,
     'only multiples of the batch size can flow through shape arithmetic: export with a fixed batch',
     loc,
+  );
+
+export const badFunction = (name: string, why: string, where: Loc | string): UserError =>
+  new UserError(
+    117,
+    `function ${name} of the model cannot be put in place of its calls: ${why}`,
+    "inline functions before export: python -c \"import onnx, onnx.inliner; onnx.save(onnx.inliner.inline_local_functions(onnx.load('model.onnx')), 'inlined.onnx')\"",
+    where,
   );
 
 // ---- Data inputs ----

@@ -1,5 +1,5 @@
 /**
- * Bytes -> a checked, plain form of the model: nodes with typed attributes, initializers, inputs and outputs with shapes. What
+ * A model -> its checked, plain form: nodes with typed attributes, initializers, inputs and outputs with shapes. What
  * the protobuf leaves open (absent fields, Long integers) is settled here; no other file reads the protobuf but the template.
  */
 import onnxProto from 'onnx-proto';
@@ -49,10 +49,16 @@ export interface OnnxModel {
   readonly outputs: readonly string[];
 }
 
-/** @throws UserError E101 where the bytes are no ONNX model, E102-E106 and E114 where they break its rules */
-/** @param open opens the files of external data */
+/**
+ * @param open opens the files of external data
+ * @throws UserError E101 where the bytes are no ONNX model, E102-E106 and E114 where they break its rules
+ */
 export function decode(bytes: Uint8Array, file: string, open?: OpenExternal): OnnxModel {
-  const proto = parse(bytes, file);
+  return decodeProto(parse(bytes, file), file, open);
+}
+
+/** The same of what `parse` gave, or of what was made of it. */
+export function decodeProto(proto: ModelProto, file: string, open?: OpenExternal): OnnxModel {
   const graph = proto.graph!;
   const initializers = new Map<string, OnnxTensor>();
   for (const t of graph.initializer ?? []) {
@@ -76,7 +82,8 @@ export function decode(bytes: Uint8Array, file: string, open?: OpenExternal): On
   return { proto, opset: opsetOf(proto, file), nodes, initializers, inputs, outputs };
 }
 
-function parse(bytes: Uint8Array, file: string): ModelProto {
+/** @throws UserError E101 where the bytes are no ONNX model */
+export function parse(bytes: Uint8Array, file: string): ModelProto {
   let proto: ModelProto;
   try {
     proto = onnx.ModelProto.decode(bytes);
@@ -88,7 +95,8 @@ function parse(bytes: Uint8Array, file: string): ModelProto {
   return proto;
 }
 
-function opsetOf(proto: ModelProto, file: string): number {
+/** Version of ai.onnx that the model imports. @throws UserError E102 where it imports several */
+export function opsetOf(proto: ModelProto, file: string): number {
   const versions = (proto.opsetImport ?? []).filter((o) => isStandard(o.domain ?? '')).map((o) => toNumber(o.version));
   if (versions.length === 0 && !proto.opsetImport?.length) return 1;
   if (versions.length !== 1) throw brokenGraph(`the model imports ${versions.length} versions of ai.onnx`, file);

@@ -7,6 +7,7 @@ import {
   inputName,
   misfit,
   noOutput,
+  quantizedOp,
   undefinedValue,
   unsupportedForm,
   unsupportedOp,
@@ -66,6 +67,18 @@ export class FunctionImport {
     if (this.b.outputs.length === 0) throw noOutput();
     for (const [state, value] of this.moved) this.b.update(state.name, value);
     return this.pruned();
+  }
+
+  /** Which of the named values are known, having read the nodes; the function itself is not built. */
+  known(names: readonly string[]): ReadonlyMap<string, Known> {
+    this.declare();
+    for (const n of this.nodes) this.read(n);
+    const out = new Map<string, Known>();
+    for (const name of names) {
+      const item = this.items.get(name);
+      if (item && isKnown(item)) out.set(name, item);
+    }
+    return out;
   }
 
   /** Inputs and all state come first, so that they have their own names; what is not read is taken out again at the end. */
@@ -149,6 +162,7 @@ export class FunctionImport {
     if (node.outputs.every((o) => o === '' || this.items.has(o))) return;
     const handler = node.domain === '' ? handlers.get(node.op) : undefined;
     const { opset } = this.model;
+    if (!handler && quantized.test(node.op)) throw quantizedOp(node.op, opset, node.loc);
     if (!handler) throw unsupportedOp(node.op, node.domain, opset, node.loc);
     const [first, last] = handler.opsets;
     if (opset < first || opset > last) throw unsupportedVersion(node.op, opset, handler.opsets, node.loc);
@@ -226,6 +240,9 @@ export class FunctionImport {
     };
   }
 }
+
+/** Ops on integers that stand for floats, in any domain. */
+const quantized = /^(Q(Linear|Attention|Gemm)|QuantizeLinear$|DequantizeLinear$|DynamicQuantize)|Integer$/;
 
 /** Broken files can ask for absurd sizes. */
 function checkSize(node: OnnxNode, opset: number, v: Value, what: string): void {

@@ -16,8 +16,8 @@ import { concrete, type DType, printType, product, typeEquals } from '../../../i
 import { heDeviation, nameKey, normals } from '../init.js';
 import type { OnnxNode } from './decode.js';
 import { fanIns } from './fan-in.js';
+import type { Tensor } from './held-tensors.js';
 import { MAX_BYTES } from './tensor-data.js';
-import type { Tensor } from './weights.js';
 
 export interface PlanOptions {
   readonly weights?: ReadonlyMap<string, TensorData>;

@@ -73,6 +73,14 @@ const elementTypes: Readonly<Record<number, ElementType>> = {
     decode: fromHalf,
   },
   11: { name: 'double', dtype: 'f32', width: 8, read: (v, at) => v.getFloat64(at, true), field: 'doubleData' },
+  // Numbers above 2^53 are rounded: no index or count is one.
+  13: {
+    name: 'uint64',
+    dtype: 'i64',
+    width: 8,
+    read: (v, at) => Number(v.getBigUint64(at, true)),
+    field: 'uint64Data',
+  },
   12: { name: 'uint32', dtype: 'i64', width: 4, read: (v, at) => v.getUint32(at, true), field: 'uint64Data' },
   16: {
     name: 'bfloat16',
@@ -84,7 +92,7 @@ const elementTypes: Readonly<Record<number, ElementType>> = {
   },
 };
 
-const otherTypes: Readonly<Record<number, string>> = { 0: 'undefined', 8: 'string', 13: 'uint64', 14: 'complex64' };
+const otherTypes: Readonly<Record<number, string>> = { 0: 'undefined', 8: 'string', 14: 'complex64' };
 
 /** @throws UserError E114 for an element type that has no counterpart */
 export function elementType(
