@@ -118,15 +118,33 @@ for (const [batch, c, size, o, kernel, stride] of [
   ]);
 }
 
-{
-  const [x, w, dy] = [f(16, 64, 32, 32), f(64, 1, 3, 3), f(16, 64, 32, 32)];
-  const attrs = { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 64 };
-  measure('conv depthwise 16x64x32x32', (b) => [b.node('conv', [b.input('x', x), b.input('w', w)], { attrs })]);
-  measure('input grad depthwise 16x64x32x32', (b) => [
-    b.node('conv_input_grad', [b.input('dy', dy), b.input('w', w)], { attrs: { ...attrs, height: 32, width: 32 } }),
+for (const [batch, c, size, stride] of [
+  [16, 64, 32, 1],
+  [8, 96, 56, 2],
+  [8, 192, 28, 1],
+  [8, 576, 14, 1],
+  [8, 960, 7, 1],
+] as const) {
+  const out = size / stride;
+  const [x, w, dy] = [f(batch, c, size, size), f(c, 1, 3, 3), f(batch, c, Math.ceil(out), Math.ceil(out))];
+  const attrs = { strides: [stride, stride], pads: [1, 1, 1, 1], dilations: [1, 1], groups: c };
+  const what = `depthwise ${batch}x${c}x${size}x${size}/${stride}`;
+  measure(`conv ${what}`, (b) => [b.node('conv', [b.input('x', x), b.input('w', w)], { attrs })]);
+  measure(`input grad ${what}`, (b) => [
+    b.node('conv_input_grad', [b.input('dy', dy), b.input('w', w)], { attrs: { ...attrs, height: size, width: size } }),
   ]);
-  measure('weight grad depthwise 16x64x32x32', (b) => [
+  measure(`weight grad ${what}`, (b) => [
     b.node('conv_weight_grad', [b.input('x', x), b.input('dy', dy)], { attrs: { ...attrs, kernel: [3, 3] } }),
+  ]);
+  for (const ones of [false, true])
+    measure(`factor A ${what}${ones ? ' ones' : ''}`, (b) => [
+      b.node('patch_second_moment', [b.input('x', x), b.input('s', f()), b.input('valid', f(batch))], {
+        attrs: { ...attrs, kernel: [3, 3], ones },
+      }),
+    ]);
+  const point = { kernel: [1, 1], strides: [1, 1], pads: [0, 0, 0, 0], dilations: [1, 1], groups: c, ones: false };
+  measure(`factor G ${what}`, (b) => [
+    b.node('patch_second_moment', [b.input('dy', dy), b.input('s', f())], { attrs: point }),
   ]);
 }
 

@@ -10,19 +10,22 @@ import type { TensorData } from '../ir/graph.js';
 import { readSafetensors } from '../ir/safetensors.js';
 import { count, seed, several } from './arguments.js';
 import { writeArtifact } from './artifact-folder.js';
+import { externalFilesOf } from './external-data.js';
 import { expectShortProcess } from './short-process.js';
 import type { Terminal } from './terminal.js';
 
 /** What commander gives: CompileOptions but for what must be read first, and for where to write. */
-type Flags = Omit<CompileOptions, 'weights' | 'inputs' | 'dropout'> & {
+type Flags = Omit<CompileOptions, 'weights' | 'inputs' | 'dropout' | 'external'> & {
   readonly outDir?: string;
   readonly weights?: string;
   readonly input?: readonly string[];
   readonly dropout: 'on' | 'off';
-  /** There is one of each so far; commander refuses others. */
+  /** There is one so far; commander refuses others. */
   readonly preset: 'default';
-  readonly target: 'wasm';
+  readonly target: keyof typeof targets;
 };
+
+const targets = { both: ['wasm', 'webgpu'], wasm: ['wasm'], webgpu: ['webgpu'] } as const;
 
 const emitLevels = Object.keys({
   model: true,
@@ -84,17 +87,23 @@ export function addCompile(program: Command, terminal: Terminal): void {
       ]),
     )
     .addOption(new Option('--emit <level>', 'print the program at a level').choices(emitLevels))
-    .addOption(new Option('--target <name>', 'what to compile for').choices(['wasm']).default('wasm'))
+    .addOption(
+      new Option('--target <name>', 'what to compile for: the processor, a GPU, or both')
+        .choices(Object.keys(targets))
+        .default('both'),
+    )
     .addHelpText('after', examples)
     .action((model: string, flags: Flags) => compileCommand(model, flags, terminal));
 }
 
 async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Terminal): Promise<void> {
-  const { outDir, weights, input, dropout, preset: _preset, target: _target, ...same } = flags;
+  const { outDir, weights, input, dropout, preset: _preset, target, ...same } = flags;
   const options: CompileOptions = {
     ...same,
+    targets: targets[target],
     inputs: input,
     dropout: dropout === 'on',
+    external: externalFilesOf(path),
     weights: weights === undefined ? undefined : readWeights(weights),
   };
   expectShortProcess();

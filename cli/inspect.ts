@@ -2,12 +2,14 @@
  * `spngdc inspect`: what an artifact will do, from its manifest alone: settings, how each parameter is trained and why, the
  * kernels and why each stopped growing, the memory.
  */
-import type { Command } from 'commander';
-import type { Manifest } from '../ir/artifact.js';
+import { type Command, Option } from 'commander';
+import type { Manifest, Target } from '../ir/artifact.js';
+import type { KernelInfo, Program } from '../ir/program.js';
 import { printShape, product, replicated, storedBytes } from '../ir/types.js';
 import { memorySize, quantity, type Terminal, table } from './terminal.js';
 
 interface Flags {
+  readonly target?: Target;
   readonly json?: boolean;
   readonly layers?: boolean;
   readonly kernels?: boolean;
@@ -24,30 +26,34 @@ export function addInspect(program: Command, terminal: Terminal): void {
     .option('--parameters', 'only the parameters: shape, trained or not, and why')
     .option('--kernels', 'only the kernels: what each computes, its cost, why it stopped growing')
     .option('--memory', 'only the memory: planned peak, lower bound, sums by role')
+    .addOption(
+      new Option('--target <name>', 'which program of the artifact (default: its first)').choices(['wasm', 'webgpu']),
+    )
     .option('--json', 'as one JSON object')
     .action(async (dir: string, flags: Flags) => {
       // Loaded here, so that `compile` starts without the runtime.
-      const { loadArtifact } = await import('../runtime/artifact.js');
+      const { loadArtifact, programFor } = await import('../runtime/artifact.js');
       const { manifest } = loadArtifact(dir);
+      const shown = programFor(manifest, flags.target ?? manifest.programs[0].target);
       const chosen = sectionNames.filter((n) => n !== 'summary' && flags[n]);
       const names = chosen.length > 0 ? chosen : defaultSections;
       const text = flags.json
-        ? JSON.stringify(Object.fromEntries(names.map((n) => [n, sections[n].data(manifest)])), null, 2)
-        : names.map((n) => sections[n].text(manifest)).join('\n\n');
+        ? JSON.stringify(Object.fromEntries(names.map((n) => [n, sections[n].data(manifest, shown)])), null, 2)
+        : names.map((n) => sections[n].text(manifest, shown)).join('\n\n');
       terminal.stdout.write(`${text}\n`);
     });
 }
 
 interface Section {
-  data(m: Manifest): unknown;
-  text(m: Manifest): string;
+  data(m: Manifest, p: Program): unknown;
+  text(m: Manifest, p: Program): string;
 }
 
 const sections = {
   summary: { data: summaryData, text: summaryText },
   layers: { data: layers, text: layersText },
   parameters: { data: (m) => m.parameters, text: parametersText },
-  kernels: { data: kernels, text: kernelsText },
+  kernels: { data: (_, p) => kernels(p), text: kernelsText },
   memory: { data: memory, text: memoryText },
 } satisfies Record<string, Section>;
 type SectionName = keyof typeof sections;
@@ -56,42 +62,41 @@ const defaultSections: readonly SectionName[] = ['summary', 'layers', 'kernels',
 
 // ---- Summary ----
 
-function dispatches(m: Manifest): Record<string, number> {
-  return Object.fromEntries(
-    m.program.functions.map((f) => [f.name, f.segments.reduce((n, s) => n + s.steps.length, 0)]),
-  );
+function dispatches(p: Program): Record<string, number> {
+  return Object.fromEntries(p.functions.map((f) => [f.name, f.segments.reduce((n, s) => n + s.steps.length, 0)]));
 }
 
-function summaryData(m: Manifest): object {
-  const { generator, model, target, optimizer, batch, seed, loss, inputs, outputs, defaults } = m;
+function summaryData(m: Manifest, p: Program): object {
+  const { target } = p;
+  const { generator, model, optimizer, batch, seed, loss, inputs, outputs, defaults } = m;
   const trained = m.parameters.filter((p) => p.trainable).reduce((n, p) => n + product(p.shape), 0);
-  const work = trainWork(m);
+  const work = trainWork(p);
   return {
     ...{ generator, model, target, optimizer, batch, seed, loss, inputs, outputs, trained, defaults },
-    ...{ dispatches: dispatches(m), flopsPerStep: work.flops, bytesPerStep: work.bytes },
+    ...{ dispatches: dispatches(p), flopsPerStep: work.flops, bytesPerStep: work.bytes },
   };
 }
 
-function trainWork(m: Manifest): { flops: number; bytes: number } {
+function trainWork(p: Program): { flops: number; bytes: number } {
   const sum = { flops: 0, bytes: 0 };
-  for (const k of kernels(m)) {
+  for (const k of kernels(p)) {
     sum.flops += k.flops * (k.dispatches.train ?? 0);
     sum.bytes += k.bytes * (k.dispatches.train ?? 0);
   }
   return sum;
 }
 
-function summaryText(m: Manifest): string {
+function summaryText(m: Manifest, p: Program): string {
   const tensors = (list: Manifest['inputs']): string =>
     list.map((t) => `${t.name}: ${t.dtype}${printShape(t.shape)}`).join(', ') || 'none';
   const { target } = m.loss;
   const trained = m.parameters.filter((p) => p.trainable);
-  const work = trainWork(m);
-  const calls = Object.entries(dispatches(m)).map(([f, n]) => `${f} ${n}`);
+  const work = trainWork(p);
+  const calls = Object.entries(dispatches(p)).map(([f, n]) => `${f} ${n}`);
   const classes = target?.classes === undefined ? '' : `, ${target.classes} classes`;
   const rows: [string, string][] = [
     ['model', `${m.model.file} (sha256 ${m.model.sha256.slice(0, 12)}...)`],
-    ['compiled by', `${m.generator} for ${m.target}`],
+    ['compiled by', `${m.generator} for ${m.programs.map((q) => q.target).join(' and ')}; shown: ${p.target}`],
     ['optimizer', m.optimizer],
     ['batch', `${m.batch.train} in training, ${m.batch.eval} in evaluation`],
     ['inputs', tensors(m.inputs)],
@@ -102,6 +107,8 @@ function summaryText(m: Manifest): string {
     ['a training step', `${quantity(work.flops, 'FLOP')}, ${quantity(work.bytes, 'B')} moved`],
     ['seed', String(m.seed)],
   ];
+  const waves = p.functions.flatMap((f) => (f.waves === undefined ? [] : [`${f.name} ${f.waves}`]));
+  if (waves.length > 0) rows.push(['waves', `${waves.join(', ')} (dispatches between two waits)`]);
   const settings = Object.entries(m.defaults).map(([k, v]) => [k, String(v)] as [string, string]);
   const pad = Math.max(...[...rows, ...settings].map(([k]) => k.length));
   const lines = (list: [string, string][]): string => list.map(([k, v]) => `  ${k.padEnd(pad)}  ${v}`).join('\n');
@@ -110,11 +117,17 @@ function summaryText(m: Manifest): string {
 
 // ---- Layers and parameters ----
 
+interface Factor {
+  readonly name: string;
+  readonly layout: 'dense' | 'packed-lower';
+  readonly shape: readonly number[];
+}
+
 interface Layer {
   readonly name: string;
   readonly rule: string;
   readonly shape: readonly number[];
-  readonly factors: readonly { readonly name: string; readonly shape: readonly number[] }[];
+  readonly factors: readonly Factor[];
   readonly why: string;
 }
 
@@ -126,8 +139,14 @@ function layers(m: Manifest): Layer[] {
       const own = factors.filter((f) => f.of === name);
       // Statistics that live within a step only leave their inverses as state, of the same sizes.
       const kept = own.some((f) => f.role === 'factor') ? own.filter((f) => f.role === 'factor') : own;
-      return { name, rule, shape, factors: kept.map((f) => ({ name: f.name, shape: f.shape })), why };
+      return { name, rule, shape, factors: kept.map(({ name, layout, shape }) => ({ name, layout, shape })), why };
     });
+}
+
+/** `785x785`, or `32 of 9x9` where each group of a convolution has one. */
+function factorText({ layout, shape }: Factor): string {
+  const groups = layout === 'packed-lower' ? shape.slice(0, -2) : [];
+  return [...groups.map((g) => `${g} of`), shape.slice(groups.length).join('x')].join(' ');
 }
 
 function layersText(m: Manifest): string {
@@ -135,7 +154,7 @@ function layersText(m: Manifest): string {
     l.name,
     printShape(l.shape),
     l.rule,
-    l.factors.map((f) => f.shape.join('x')).join(' ') || '-',
+    l.factors.map(factorText).join(', ') || '-',
     l.why,
   ]);
   return `layers: how each parameter is trained\n${table(['parameter', 'shape', 'rule', 'factors', 'why'], rows)}`;
@@ -155,22 +174,22 @@ function parametersText(m: Manifest): string {
 
 // ---- Kernels ----
 
-type KernelRow = Manifest['program']['kernels'][number] & { readonly dispatches: Readonly<Record<string, number>> };
+type KernelRow = KernelInfo & { readonly dispatches: Readonly<Record<string, number>> };
 
-function kernels(m: Manifest): KernelRow[] {
+function kernels(p: Program): KernelRow[] {
   const used = new Map<string, Record<string, number>>();
-  for (const f of m.program.functions)
+  for (const f of p.functions)
     for (const step of f.segments.flatMap((s) => s.steps)) {
       const { kernel } = step.variants[0];
       const counts = used.get(kernel) ?? {};
       counts[f.name] = (counts[f.name] ?? 0) + 1;
       used.set(kernel, counts);
     }
-  return m.program.kernels.map((k) => ({ ...k, dispatches: used.get(k.name) ?? {} }));
+  return p.kernels.map((k) => ({ ...k, dispatches: used.get(k.name) ?? {} }));
 }
 
-function kernelsText(m: Manifest): string {
-  const rows = kernels(m).map((k) => [
+function kernelsText(_: Manifest, p: Program): string {
+  const rows = kernels(p).map((k) => [
     k.name,
     Object.entries(k.dispatches)
       .map(([f, n]) => `${f} ${n}`)
@@ -196,24 +215,25 @@ interface MemoryReport {
   readonly largest: readonly { readonly name: string; readonly bytes: number; readonly role: string }[];
 }
 
-function memory(m: Manifest): MemoryReport {
+function memory(m: Manifest, p: Program): MemoryReport {
   const state: Record<string, number> = {};
   for (const s of m.state)
     state[s.role] =
       (state[s.role] ?? 0) + storedBytes({ dtype: s.dtype, shape: s.shape, layout: s.layout, placement: replicated });
   const buffers: Record<string, number> = {};
-  for (const b of m.program.buffers) buffers[b.role] = (buffers[b.role] ?? 0) + b.bytes;
-  const largest = [...m.program.buffers]
+  for (const b of p.buffers) if (b.role !== 'window') buffers[b.role] = (buffers[b.role] ?? 0) + b.bytes;
+  const largest = p.buffers
+    .filter((b) => b.role !== 'window')
     .sort((a, b) => b.bytes - a.bytes || (a.name < b.name ? -1 : 1))
     .slice(0, 8)
     .map(({ name, bytes, role }) => ({ name, bytes, role }));
-  const { peak, liveBound } = m.program.plan;
-  const scratch = Math.max(0, ...m.program.kernels.map((k) => k.scratch));
+  const { peak, liveBound } = p.plan;
+  const scratch = Math.max(0, ...p.kernels.map((k) => k.scratch));
   return { planned: peak, liveBound, state, buffers, scratch, largest };
 }
 
-function memoryText(m: Manifest): string {
-  const r = memory(m);
+function memoryText(m: Manifest, p: Program): string {
+  const r = memory(m, p);
   const over = r.liveBound > 0 ? ` (${((100 * (r.planned - r.liveBound)) / r.liveBound).toFixed(1)}% above)` : '';
   const rows = [
     ['planned peak', memorySize(r.planned)],

@@ -22,6 +22,8 @@ export interface RunFlags {
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly out?: string;
+  readonly device?: string;
+  readonly unchecked?: boolean;
 }
 
 const examples = `
@@ -62,6 +64,12 @@ export function addRun(program: Command, terminal: Terminal): void {
     .option('--kl-clip <x>', 'bound of the step in KL divergence (spngd); 0: none', notNegative)
     .option('--weight-decay <x>', 'weight decay', notNegative)
     .option('--seed <n>', 'seed of shuffles, dropout and split (default: the one compiled in)', seed)
+    .option(
+      '--device <name>',
+      "auto: a real GPU if there is one, else the processor; cpu; gpu; or part of an adapter's name",
+      'auto',
+    )
+    .option('--unchecked', 'no validation and bounds checks on the GPU: faster, for artifacts that you compiled')
     .option('--out <dir>', 'where to write the results (default: out/MODEL)')
     .option('--json', 'report as one JSON object a line')
     .option('--quiet', 'report only the end')

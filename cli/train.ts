@@ -11,7 +11,7 @@ import { bindDataset, dataInput, splitExamples } from '../runtime/data/dataset.j
 import { chooseNormalization } from '../runtime/data/normalize.js';
 import { openData } from '../runtime/data/open.js';
 import type { Device } from '../runtime/devices/device.js';
-import { WasmDevice } from '../runtime/devices/wasm/device.js';
+import { openDevice } from '../runtime/devices/open.js';
 import { exportOnnx } from '../runtime/export-onnx.js';
 import { type TrainingData, train } from '../runtime/training/loop.js';
 import { resolveSettings } from '../runtime/training/settings.js';
@@ -36,7 +36,7 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   checkWritable(out);
   const data = loadTrainingData(manifest, flags);
   const settings = resolveSettings(manifest, flags, data.train.count);
-  const device = WasmDevice.load(artifact);
+  const device = await openDevice(artifact, flags.device, flags);
   await initialise(device, manifest, artifact.weights);
   const reporter = chooseReporter(terminal, flags);
   try {
@@ -45,6 +45,7 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
     reporter.close?.();
   }
   const files = await results(artifact, device);
+  device.close();
   writeFiles(out, files);
   reporter.written?.([...files.keys()].map((f) => join(out, f)));
 }
@@ -65,16 +66,19 @@ export function loadTrainingData(manifest: Manifest, flags: RunFlags): TrainingD
     training = parts.train;
     validation = parts.validation;
   }
-  const normalization = chooseNormalization(flags.normalize, training, dataInput(manifest).shape.slice(1));
+  const input = dataInput(manifest);
+  // Numbers of tokens are names, not quantities.
+  const how = input.dtype === 'f32' ? flags.normalize : 'none';
+  const normalization = chooseNormalization(how, training, input.shape.slice(1));
   return {
     train: bindDataset(training, manifest, normalization),
     validation: validation && bindDataset(validation, manifest, normalization),
   };
 }
 
-/** Columns of a table that hold the target: one for classes, else as many as the loss compares. */
+/** Columns of a table that hold the target: as many as the loss compares, but for classes as a distribution, which are one number. */
 function targetColumns(target: NonNullable<Manifest['loss']['target']>): number {
-  return target.classes === undefined ? product(target.shape.slice(1)) : 1;
+  return target.classes === undefined || target.dtype === 'i32' ? product(target.shape.slice(1)) : 1;
 }
 
 /** The files of a finished run: weights with running statistics, and the trained model. */

@@ -2,21 +2,19 @@
  * The compiler from end to end: a model's bytes in, the files of an artifact out. The passes in their order are the table
  * of contents of the compiler; what leaves each is verified. Touches no device and writes nothing.
  */
-import { encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WASM_MODULE, WEIGHTS } from '../ir/artifact.js';
-import { planTooLarge } from '../ir/diagnostics/compile.js';
+import { encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
+import { planTooLarge, planTooLargeAnywhere } from '../ir/diagnostics/compile.js';
 import type { Module, TensorData } from '../ir/graph.js';
-import type { Kernel } from '../ir/kernel.js';
-import type { Program } from '../ir/program.js';
 import { writeSafetensors } from '../ir/safetensors.js';
 import { printModule } from '../ir/text/print-graph.js';
 import { printKernel } from '../ir/text/print-kernel.js';
 import { printProgram } from '../ir/text/print-program.js';
-import { verifyKernel, verifyModule, verifyProgram } from '../ir/verify.js';
+import { verifyModule } from '../ir/verify.js';
 import { differentiate } from './autodiff/differentiate.js';
 import { insertCurvature } from './curvature/insert-curvature.js';
+import type { OpenExternal } from './frontend/onnx/external-data.js';
 import { type ImportedModel, importOnnx } from './frontend/onnx/import.js';
 import { fuse } from './kernels/fuse.js';
-import { lowerRegion } from './kernels/lower.js';
 import { buildManifest, sha256 } from './manifest.js';
 import { insertUpdate } from './optimizer/insert-update.js';
 import { type Defaults, resolvePreset } from './optimizer/presets.js';
@@ -27,9 +25,8 @@ import { bindBatch } from './passes/bind-batch.js';
 import { mergeCommonSubexpressions } from './passes/common-subexpressions.js';
 import { removeDeadCode } from './passes/dead-code.js';
 import { expandComposites } from './passes/expand-composites.js';
-import { assemble } from './program/assemble.js';
 import { summary } from './report.js';
-import { printWasm } from './targets/wasm/print.js';
+import { allTargets, lowerModule, type Target, type TargetCode } from './targets/targets.js';
 
 /** A level whose text can be asked for. */
 export type EmitLevel = 'model' | 'train' | 'placed' | 'kernels' | 'program';
@@ -46,6 +43,8 @@ export interface CompileOptions {
   readonly output?: string;
   /** `NAME` or `NAME:Nx3x64x64`, for data inputs. */
   readonly inputs?: readonly string[];
+  /** Opens the files beside the model that hold its weights. */
+  readonly external?: OpenExternal;
   /** Replaces weights by name. */
   readonly weights?: ReadonlyMap<string, TensorData>;
   readonly init?: 'he-normal';
@@ -54,6 +53,8 @@ export interface CompileOptions {
   readonly train?: readonly string[];
   readonly dropout?: boolean;
   readonly bnVariance?: 'population' | 'unbiased';
+  /** What to compile for; default: every target. */
+  readonly targets?: readonly Target[];
   /** Adds the text of a level to what is returned. */
   readonly emit?: EmitLevel;
   /** Told what the weights file will hold, before the kernels are made: writing it can begin beside them. */
@@ -78,9 +79,9 @@ export interface Stages {
   readonly train: Module;
   /** The same in primitive ops, on its device: what the kernels are made from. */
   readonly placed: Module;
-  readonly program: Program;
-  readonly kernels: readonly Kernel[];
-  readonly wasm: Uint8Array;
+  /** What each target runs, in the order in which they were asked for. */
+  readonly code: readonly TargetCode[];
+  readonly notices: readonly string[];
   readonly loss: LossDescription;
   readonly defaults: Defaults;
   /** For each function with an output `metrics`, the names of its elements. */
@@ -90,8 +91,8 @@ export interface Stages {
   readonly optimizer: 'spngd' | 'sgd';
 }
 
-/** What wasm memory can hold: 65,536 pages of 64 KiB. */
-const WASM_LIMIT = 65536 * 65536;
+/** What a memory can hold: 65,536 pages of 64 KiB; the largest binding of WebGPU, whose offsets are 31 bits. */
+const memoryLimits: Record<Target, number> = { wasm: 65536 * 65536, webgpu: 2 ** 31 - 4 };
 
 /**
  * Runs all passes.
@@ -122,18 +123,30 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const train = checked(addInit(whole));
   const placed = checked(placeOnOneDevice(addInit(expanded)));
   options.onWeights?.(initialWeights(placed));
-  const { program, kernels, wasm } = lowerToWasm(placed);
-  const { peak, liveBound } = program.plan;
-  if (peak > WASM_LIMIT) throw planTooLarge(peak, liveBound, WASM_LIMIT, batch.train);
+  const regions = new Map(placed.functions.map((f) => [f, fuse(f)]));
+  const targets = options.targets ?? allTargets;
+  const notices = [...imported.notices];
+  const code = targets
+    .map((target) => lowerModule(placed, (f) => regions.get(f)!, target))
+    .filter(({ program }) => {
+      const { peak, liveBound } = program.plan;
+      const limit = memoryLimits[program.target];
+      const largest = Math.max(...program.memories.map((m) => m.bytes));
+      if (largest <= limit) return true;
+      const refusal = planTooLarge(program.target, peak, liveBound, largest, limit, batch.train);
+      if (targets.length === 1) throw refusal;
+      notices.push(`not compiled for ${program.target}: ${refusal.message}`);
+      return false;
+    });
+  if (code.length === 0) throw planTooLargeAnywhere(batch.train);
   const { metrics } = updated;
   return {
     imported,
     model,
     train,
     placed,
-    program,
-    kernels,
-    wasm,
+    code,
+    notices,
     loss: withLoss.loss,
     defaults,
     metrics,
@@ -158,20 +171,21 @@ export function makeArtifact(
   fileName: string,
   options: CompileOptions = {},
 ): Compiled {
-  const text = `${printModule(stages.train)}\n${printProgram(stages.program)}`;
+  const programs = stages.code.map((c) => c.program);
+  const text = [printModule(stages.train), ...programs.map(printProgram)].join('\n');
   const files = new Map<string, Uint8Array>([
     [PROGRAM_TEXT, new TextEncoder().encode(text)],
-    [WASM_MODULE, stages.wasm],
+    ...stages.code.flatMap((c) => [...c.files]),
     [WEIGHTS, weights.bytes],
     [TEMPLATE, stages.imported.template],
   ]);
-  const manifest = buildManifest(stages, files, new Map([[WEIGHTS, weights.sha256]]), bytes, fileName);
+  const manifest = buildManifest({ ...stages, programs }, files, new Map([[WEIGHTS, weights.sha256]]), bytes, fileName);
   const all = new Map([[MANIFEST, encodeManifest(manifest)], ...files]);
   return {
     files: all,
     report: summary(manifest, all),
     text: options.emit && emitted(options.emit, stages),
-    notices: stages.imported.notices,
+    notices: stages.notices,
   };
 }
 
@@ -183,23 +197,6 @@ function checked(module: Module): Module {
 
 function cleaned(module: Module): Module {
   return checked(removeDeadCode(checked(mergeCommonSubexpressions(module))));
-}
-
-function lowerToWasm(module: Module): { program: Program; kernels: readonly Kernel[]; wasm: Uint8Array } {
-  const { program, kernels } = assemble(module, fuse, lowerRegion);
-  for (const kernel of kernels) verifyKernel(kernel);
-  const printed = printWasm(kernels);
-  const info = new Map(printed.info.map((i) => [i.name, i]));
-  const complete: Program = {
-    ...program,
-    kernels: program.kernels.map((k) => {
-      const target = info.get(k.name);
-      if (!target) throw new Error(`the wasm target printed no kernel ${k.name}`);
-      return { ...k, grid: target.grid, scratch: target.scratch };
-    }),
-  };
-  verifyProgram(complete);
-  return { program: complete, kernels, wasm: printed.bytes };
 }
 
 /** Values of all state that starts from the weights file. */
@@ -223,8 +220,8 @@ function emitted(level: EmitLevel, stages: Stages): string {
     case 'placed':
       return printModule(stages.placed);
     case 'kernels':
-      return stages.kernels.map(printKernel).join('\n');
+      return stages.code.flatMap((c) => c.kernels.map(printKernel)).join('\n');
     case 'program':
-      return printProgram(stages.program);
+      return stages.code.map((c) => printProgram(c.program)).join('\n');
   }
 }

@@ -15,7 +15,7 @@ import type { LossDescription } from './passes/attach-loss.js';
 /** What the passes left that the manifest tells. */
 export interface ManifestParts {
   readonly placed: Module;
-  readonly program: Program;
+  readonly programs: readonly Program[];
   readonly batch: { readonly train: number; readonly eval: number };
   readonly seed: number;
   readonly optimizer: 'spngd' | 'sgd';
@@ -63,7 +63,6 @@ export function buildManifest(
     schema: SCHEMA_VERSION,
     generator: `spngdc ${VERSION}`,
     model: { name: stem(fileName), file: basename(fileName), sha256: sha256(model) },
-    target: parts.program.target,
     optimizer: parts.optimizer,
     batch,
     seed: parts.seed,
@@ -101,7 +100,7 @@ export function buildManifest(
     functions: Object.fromEntries(
       module.functions.map(({ name }) => [name, name in parts.metrics ? { metrics: [...parts.metrics[name]] } : {}]),
     ),
-    program: parts.program,
+    programs: [...parts.programs],
     files: Object.fromEntries(
       [...files].map(([path, bytes]) => [path, { bytes: bytes.length, sha256: hashes.get(path) ?? sha256(bytes) }]),
     ),

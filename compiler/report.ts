@@ -2,6 +2,7 @@
  * What a user sees after a compilation: what will be trained and how, what runs, what it takes.
  */
 import type { Manifest } from '../ir/artifact.js';
+import type { Program } from '../ir/program.js';
 import { product } from '../ir/types.js';
 
 function megabytes(bytes: number): string {
@@ -27,20 +28,26 @@ function plain(manifest: Manifest): string[] {
 const thousands = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 
 export function summary(manifest: Manifest, files: ReadonlyMap<string, Uint8Array>): string {
-  const { program, batch } = manifest;
+  const { batch } = manifest;
   const trained = manifest.parameters.filter((p) => p.trainable);
   const elements = trained.reduce((n, p) => n + product(p.shape), 0);
-  const steps = (name: string): number => {
-    const f = program.functions.find((fn) => fn.name === name);
-    return f ? f.segments.reduce((n, s) => n + s.steps.length, 0) : 0;
-  };
   let bytes = 0;
   for (const f of files.values()) bytes += f.length;
   return [
     `${manifest.model.name}: ${manifest.optimizer}, batch ${batch.train}, ${manifest.loss.kind}`,
     `  ${thousands(elements)} trainable elements in ${trained.length} parameters: ${countRules(manifest)}`,
     ...plain(manifest),
-    `  ${program.kernels.length} kernels; ${steps('train')} dispatches a training step, ${steps('eval')} an evaluation`,
-    `  memory ${megabytes(program.plan.peak)} planned (live-set bound ${megabytes(program.plan.liveBound)}); artifact ${megabytes(bytes)}`,
+    ...manifest.programs.flatMap(programSummary),
+    `  artifact ${megabytes(bytes)}`,
   ].join('\n');
+}
+
+function programSummary({ target, kernels, functions, plan }: Program): string[] {
+  const steps = (name: string): number => {
+    const f = functions.find((fn) => fn.name === name);
+    return f ? f.segments.reduce((n, s) => n + s.steps.length, 0) : 0;
+  };
+  return [
+    `  ${target}: ${kernels.length} kernels; ${steps('train')} dispatches a training step, ${steps('eval')} an evaluation; memory ${megabytes(plan.peak)} planned (live-set bound ${megabytes(plan.liveBound)})`,
+  ];
 }

@@ -37,7 +37,7 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
       layout,
       shape,
       bytes: size,
-      role: z.enum(['state', 'input', 'output', 'constant', 'transient']),
+      role: z.enum(['state', 'input', 'output', 'constant', 'transient', 'window']),
     }),
   ),
   kernels: z.array(
@@ -50,11 +50,18 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
       computes: z.array(z.string()),
       source: z.string(),
       stopped: z.string(),
+      dispatch: z
+        .strictObject({
+          workgroups: z.tuple([z.int().min(1).max(65535), z.int().min(1).max(65535)]),
+          access: z.array(z.enum(['read', 'readwrite'])),
+        })
+        .optional(),
     }),
   ),
   functions: z.array(
     z.strictObject({
       name,
+      waves: size.optional(),
       inputs: z.array(z.strictObject({ name, buffer: name })),
       outputs: z.array(z.strictObject({ name, buffer: name })),
       segments: z.array(
@@ -113,7 +120,6 @@ export const manifestSchema = z.strictObject({
   schema: z.literal(SCHEMA_VERSION),
   generator: z.string(),
   model: z.strictObject({ name: fileStem, file: z.string(), sha256 }),
-  target: z.enum(['wasm', 'webgpu']),
   optimizer: z.enum(['spngd', 'sgd']),
   batch: z.strictObject({ train: z.int().positive(), eval: z.int().positive() }),
   seed: z.int(),
@@ -157,6 +163,7 @@ export const manifestSchema = z.strictObject({
   defaults: defaultsSchema,
   /** For each function, what the elements of its output `metrics` are. */
   functions: z.record(z.string(), z.strictObject({ metrics: z.array(name).optional() })),
-  program: programSchema,
+  /** One for each target that it was compiled for. */
+  programs: z.array(programSchema).min(1),
   files: z.record(path, z.strictObject({ bytes: size, sha256 })),
 });

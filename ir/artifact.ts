@@ -5,16 +5,19 @@
 import type { z } from 'zod';
 import type { manifestSchema, tensorInfo } from './artifact-schema.js';
 
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 export const MANIFEST = 'manifest.json';
 export const PROGRAM_TEXT = 'program.spn';
 export const WASM_MODULE = 'kernels/program.wasm';
+/** The WGSL of one kernel. */
+export const shaderFile = (kernel: string): string => `kernels/${kernel}.wgsl`;
 export const WEIGHTS = 'weights.safetensors';
 export const TEMPLATE = 'model.onnx';
 
 export type Manifest = z.infer<typeof manifestSchema>;
 export type Defaults = Manifest['defaults'];
 export type StateInfo = Manifest['state'][number];
+export type Target = Manifest['programs'][number]['target'];
 export type TensorInfo = z.infer<typeof tensorInfo>;
 
 /**

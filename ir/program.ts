@@ -19,7 +19,8 @@ export interface Buffer {
   readonly shape: readonly number[];
   /** Bytes that it takes. */
   readonly bytes: number;
-  readonly role: 'state' | 'input' | 'output' | 'constant' | 'transient';
+  /** `window`: a range of a memory that a step takes whole, with other buffers in it. */
+  readonly role: 'state' | 'input' | 'output' | 'constant' | 'transient' | 'window';
 }
 
 export interface Requirement {
@@ -52,6 +53,8 @@ export interface Segment {
 
 export interface ProgramFunction {
   readonly name: string;
+  /** Groups of steps between which a GPU waits; absent on other targets. */
+  readonly waves?: number;
   readonly inputs: readonly { readonly name: string; readonly buffer: string }[];
   readonly outputs: readonly { readonly name: string; readonly buffer: string }[];
   readonly segments: readonly Segment[];
@@ -70,6 +73,13 @@ export interface KernelInfo {
   readonly source: string;
   /** Why fusion stopped here. */
   readonly stopped: string;
+  /** How a GPU runs it; absent on other targets. */
+  readonly dispatch?: {
+    /** Workgroups in each dimension. */
+    readonly workgroups: readonly [number, number];
+    /** For each parameter, whether it is bound as read-only. */
+    readonly access: readonly ('read' | 'readwrite')[];
+  };
 }
 
 export interface Program {

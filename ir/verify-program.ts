@@ -54,7 +54,7 @@ function verifyLastingBytes(program: Program): void {
   const overlaps = (a: Buffer | undefined, b: Buffer): boolean =>
     a !== undefined && a.memory === b.memory && a.offset + a.bytes > b.offset;
   for (const b of order) {
-    if (b.bytes === 0) continue;
+    if (b.bytes === 0 || b.role === 'window') continue;
     const other = lasting(b) ? last : lastLasting;
     if (other && overlaps(other, b))
       throw new Error(`buffers ${other.name} and ${b.name} overlap, one of which must last`);

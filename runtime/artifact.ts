@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
 import { join, sep } from 'node:path';
-import { MANIFEST, type Manifest, SCHEMA_VERSION, WEIGHTS } from '../ir/artifact.js';
+import { MANIFEST, type Manifest, SCHEMA_VERSION, type Target, WEIGHTS } from '../ir/artifact.js';
 import { manifestSchema } from '../ir/artifact-schema.js';
 import {
   fileHash,
@@ -16,11 +16,13 @@ import {
   pathEscapes,
   schemaVersion,
   weightsMismatch,
+  wrongTarget,
 } from '../ir/diagnostics/artifact.js';
 import type { TensorData } from '../ir/graph.js';
+import type { Program } from '../ir/program.js';
 import { readSafetensors } from '../ir/safetensors.js';
 import { printType } from '../ir/types.js';
-import { checkProgram } from './check-program.js';
+import { checkPrograms } from './check-program.js';
 
 export interface Artifact {
   readonly dir: string;
@@ -35,8 +37,19 @@ export interface Artifact {
 export function loadArtifact(dir: string): Artifact {
   const manifest = readManifest(dir);
   const files = readFiles(dir, manifest);
-  checkProgram(manifest);
+  checkPrograms(manifest);
   return { dir, manifest, files, weights: readWeights(dir, manifest, files) };
+}
+
+/** The program of a target. UserError E419 where there is none. */
+export function programFor({ programs }: Manifest, target: Target): Program {
+  const found = programs.find((p) => p.target === target);
+  if (!found)
+    throw wrongTarget(
+      target,
+      programs.map((p) => p.target),
+    );
+  return found;
 }
 
 function readManifest(dir: string): Manifest {

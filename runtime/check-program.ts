@@ -32,14 +32,21 @@ function byName<T extends { readonly name: string }>(what: string, list: readonl
 }
 
 /** Throws UserError E408-E413, E421, E422. */
-export function checkProgram(manifest: Manifest): void {
-  const { program } = manifest;
+export function checkPrograms(manifest: Manifest): void {
+  byName(
+    'program for',
+    manifest.programs.map((p) => ({ name: p.target })),
+  );
+  for (const program of manifest.programs) checkProgram(manifest, program);
+}
+
+function checkProgram(manifest: Manifest, program: Program): void {
   const buffers = byName('buffer', program.buffers);
   checkBuffers(program);
   checkSteps(program, buffers);
   checkState(manifest, buffers);
-  checkMetrics(manifest, buffers);
-  checkBatch(manifest, buffers);
+  checkMetrics(manifest, program, buffers);
+  checkBatch(manifest, program, buffers);
 }
 
 function checkBuffers(program: Program): void {
@@ -98,12 +105,12 @@ function checkState(manifest: Manifest, buffers: ReadonlyMap<string, Buffer>): v
 /** Metrics that the training loop cannot do without. */
 const metricsNeeded: Record<string, readonly string[]> = { train: ['loss', 'count'], eval: ['loss_sum', 'count'] };
 
-function checkMetrics(manifest: Manifest, buffers: ReadonlyMap<string, Buffer>): void {
+function checkMetrics(manifest: Manifest, program: Program, buffers: ReadonlyMap<string, Buffer>): void {
   for (const [name, needed] of Object.entries(metricsNeeded)) {
     const names = manifest.functions[name]?.metrics;
     if (!names) throw metricsMismatch(name, 'the manifest does not name them');
     for (const m of needed) if (!names.includes(m)) throw metricsMismatch(name, `'${m}' is not among ${names}`);
-    const output = manifest.program.functions.find((f) => f.name === name)?.outputs.find((o) => o.name === 'metrics');
+    const output = program.functions.find((f) => f.name === name)?.outputs.find((o) => o.name === 'metrics');
     const buffer = output && buffers.get(output.buffer);
     if (buffer?.dtype !== 'f32' || buffer.bytes !== 4 * names.length)
       throw metricsMismatch(name, `the function has no output 'metrics' of ${names.length} f32 values`);
@@ -111,7 +118,7 @@ function checkMetrics(manifest: Manifest, buffers: ReadonlyMap<string, Buffer>):
 }
 
 /** What the loop writes for each example fills the buffers that it goes to. */
-function checkBatch({ program, batch, inputs, loss }: Manifest, buffers: ReadonlyMap<string, Buffer>): void {
+function checkBatch({ batch, inputs, loss }: Manifest, program: Program, buffers: ReadonlyMap<string, Buffer>): void {
   for (const name of ['train', 'eval'] as const) {
     const perExample = new Map([['valid', 1], ...inputs.map((i) => [i.name, product(i.shape.slice(1))] as const)]);
     if (loss.target) perExample.set('target', product(loss.target.shape.slice(1)));

@@ -15,11 +15,13 @@ import {
 } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { extend } from '../../ir/rewrite.js';
-import { tensor } from '../../ir/types.js';
-import { type Batch, factorWidths, precondition } from './kronecker.js';
+import { product, tensor } from '../../ir/types.js';
+import { isShiftOf, recognizeScale, rowsByExample } from './affine.js';
+import { findExamples } from './examples.js';
+import { type Batch, factorWidths, groupsOf, precondition } from './kronecker.js';
 import { Ledger } from './ledger.js';
 import { type Context, isBiasOf, recognizeBatchNorm, recognizeWeight } from './recognize.js';
-import { solveUnitBlocks, unitFisher } from './unit-batch-norm.js';
+import { solveUnitBlocks, unitFisher } from './unit-blocks.js';
 
 const PASS = 'curvature';
 
@@ -32,7 +34,7 @@ export interface CurvatureOptions {
 
 /** How a parameter is trained; `natural` where its gradient is preconditioned. */
 interface Verdict {
-  readonly rule: 'kfac-conv' | 'kfac-dense' | 'unit-bn' | 'plain';
+  readonly rule: 'kfac-conv' | 'kfac-dense' | 'unit-bn' | 'unit-affine' | 'plain';
   readonly why: string;
   readonly natural?: Value;
 }
@@ -75,6 +77,10 @@ export function insertCurvature(module: Module, options: CurvatureOptions = {}):
     if (visit.verdicts.has(name)) continue;
     if (recognizeBatchNorm(visit.context, gradient)) visitBatchNorm(visit, name, gradient);
     else visitLayer(visit, name, gradient);
+  }
+  for (const [name, gradient] of visit.gradients) {
+    b.loc = passLoc(PASS, gradient.loc);
+    if (!visit.verdicts.has(name)) visitScale(visit, name, gradient);
   }
   for (const [name, gradient] of visit.gradients) {
     const { verdicts, context } = visit;
@@ -120,12 +126,10 @@ function contextOf(b: Builder, loss: Value, examples: number): Context {
   const forward = new Set<Value>([loss]);
   for (const node of [...b.nodes].reverse())
     if (node.results.some((r) => forward.has(r))) for (const v of node.operands) forward.add(v);
-  const data = new Set<Value>(b.inputs);
-  for (const node of b.nodes) if (node.operands.some((o) => data.has(o))) for (const r of node.results) data.add(r);
   return {
     definition: (v) => defs.get(v),
     forward: (v) => forward.has(v),
-    data: (v) => data.has(v),
+    place: findExamples(b, examples),
     examples,
   };
 }
@@ -134,6 +138,7 @@ const plain = (why: string): Verdict => ({ rule: 'plain', why });
 
 function whyPlain(context: Context, gradient: Value): string {
   if (recognizeBatchNorm(context, gradient)) return 'the other half of its batch normalisation is not trained';
+  if (recognizeScale(context, gradient)) return 'it is a scale without a shift that is trained';
   const use = recognizeWeight(context, gradient);
   return use.kind === 'none' ? use.why : 'no layer took it';
 }
@@ -152,25 +157,64 @@ function visitLayer(visit: Visit, name: string, gradient: Value): void {
   }
   const natural = precondition(ledger, name, use, biasGradient, batch);
   const rule = `kfac-${use.kind}` as const;
-  const size = `A ${widths.A}, G ${widths.G}`;
+  const groups = groupsOf(use);
+  const size = `A ${widths.A}, G ${widths.G}${groups > 1 ? ` for each of ${groups} groups` : ''}`;
   verdicts.set(name, { rule, why: biasName ? `${size}; with ${biasName} as a column` : size, natural: natural.weight });
   if (biasName) verdicts.set(biasName, { rule, why: `a column of ${name}`, natural: natural.bias });
 }
 
 function visitBatchNorm(visit: Visit, name: string, gradient: Value): void {
-  const { context, norms, ledger, batch, verdicts } = visit;
-  const { b } = ledger;
+  const { context, norms } = visit;
   const mine = recognizeBatchNorm(context, gradient)!;
   const partner = norms.get(mine.node)!.find(([, g]) => recognizeBatchNorm(context, g)!.which !== mine.which);
   if (!partner) return;
   const me: [string, Value] = [name, gradient];
   const [[gammaName, gamma], [betaName, beta]] = mine.which === 'gamma' ? [me, partner] : [partner, me];
   const [, gammaRows, betaRows] = mine.node.results;
-  const [channels] = dims(gamma);
-  const fisher = ledger.statistic(`${gammaName}.F`, gammaName, tensor('f32', [3, channels]), () =>
-    unitFisher(b, gammaRows, betaRows, batch.count),
+  unitBlocks(
+    visit,
+    'unit-bn',
+    { name: gammaName, gradient: gamma, rows: gammaRows },
+    { name: betaName, gradient: beta, rows: betaRows },
   );
-  const natural = solveUnitBlocks(b, fisher, gamma, beta, batch.damping);
-  verdicts.set(gammaName, { rule: 'unit-bn', why: `2x2 blocks with ${betaName}`, natural: natural.gamma });
-  verdicts.set(betaName, { rule: 'unit-bn', why: `2x2 blocks with ${gammaName}`, natural: natural.beta });
+}
+
+/** A scale whose shift is trained as well; their rows are summed once more for the gradients, in place of the sums over all. */
+function visitScale(visit: Visit, name: string, gradient: Value): void {
+  const { context, gradients, verdicts } = visit;
+  const { b } = visit.ledger;
+  const scale = recognizeScale(context, gradient);
+  const [shiftName, shift] =
+    (scale && [...gradients].find(([other, g]) => !verdicts.has(other) && isShiftOf(context, scale, g))) ?? [];
+  if (!scale || !shiftName || !shift) return;
+  const half = (name: string, gradient: Value, terms: Value): Half => {
+    const rows = rowsByExample(b, { ...scale, terms }, scale.place, context.examples);
+    const summed = b.reshape(b.sum(rows, [0]), dims(gradient));
+    const output = b.outputs.findIndex((o) => o.name === `gradient(${name})`);
+    b.outputs[output] = { ...b.outputs[output], value: summed };
+    return { name, gradient: summed, rows };
+  };
+  unitBlocks(visit, 'unit-affine', half(name, gradient, scale.terms), half(shiftName, shift, scale.dy));
+}
+
+interface Half {
+  readonly name: string;
+  readonly gradient: Value;
+  /** f32[N, channels]: each example's own gradient. */
+  readonly rows: Value;
+}
+
+function unitBlocks(visit: Visit, rule: 'unit-bn' | 'unit-affine', gamma: Half, beta: Half): void {
+  const { ledger, batch, verdicts } = visit;
+  const { b } = ledger;
+  const channels = product(dims(gamma.gradient));
+  const fisher = ledger.statistic(`${gamma.name}.F`, gamma.name, tensor('f32', [3, channels]), () =>
+    unitFisher(b, gamma.rows, beta.rows, batch.count),
+  );
+  const flat = (half: Half) => b.reshape(half.gradient, [channels]);
+  const natural = solveUnitBlocks(b, fisher, flat(gamma), flat(beta), batch.damping);
+  const set = (half: Half, other: Half, u: Value) =>
+    verdicts.set(half.name, { rule, why: `2x2 blocks with ${other.name}`, natural: b.reshape(u, dims(half.gradient)) });
+  set(gamma, beta, natural.gamma);
+  set(beta, gamma, natural.beta);
 }

@@ -45,17 +45,20 @@ export function factorWidths(use: ConvUse | DenseUse, withBias: boolean): { read
   };
 }
 
+/** Parts of the layer that do not touch, each with a pair of factors of its own. */
+export const groupsOf = (use: ConvUse | DenseUse): number =>
+  use.kind === 'conv' ? numberOf(use.node.attrs, 'groups') : 1;
+
 /** Rows and columns of one group's gradient matrix. */
 function matrixSizes(use: ConvUse | DenseUse): [number, number] {
   const shape = dims(use.node.results[0]);
-  const groups = use.kind === 'conv' ? numberOf(use.node.attrs, 'groups') : 1;
-  return [shape[0] / groups, product(shape.slice(1))];
+  return [shape[0] / groupsOf(use), product(shape.slice(1))];
 }
 
 function convForm(b: Builder, use: ConvUse, valid: Value): MatrixForm {
   const { attrs } = use.node;
   const [outputs, inputs] = matrixSizes(use);
-  const groups = numberOf(attrs, 'groups');
+  const groups = groupsOf(use);
   const [, , height, width] = dims(use.dy);
   // One output position of one group is a 1x1 patch: the same op gives a G for each group.
   const point: Attrs = { kernel: [1, 1], strides: [1, 1], pads: [0, 0, 0, 0], dilations: [1, 1], groups, ones: false };
@@ -74,19 +77,30 @@ function convForm(b: Builder, use: ConvUse, valid: Value): MatrixForm {
 }
 
 function denseForm(b: Builder, use: DenseUse, valid: Value): MatrixForm {
-  const [rows, columns] = matrixSizes(use);
+  const [first, second] = matrixSizes(use);
+  const [inputs, outputs] = use.inFirst ? [first, second] : [second, first];
   const rowsFirst = (v: Value, transposed: boolean) => (transposed ? b.transpose(v, [1, 0]) : v);
-  const x = rowsFirst(use.x, use.xTransposed);
-  const dy = rowsFirst(use.dy, use.dyTransposed);
-  const axis = dims(x).length - 1;
+  const [examples] = dims(valid);
+  const rows = product(dims(use.x)) / inputs;
+  const { inner } = use;
+  const outer = rows / examples / inner;
   return {
-    inputs: use.inFirst ? rows : columns,
-    outputs: use.inFirst ? columns : rows,
+    inputs,
+    outputs,
     groups: 1,
     inFirst: use.inFirst,
-    positions: product(dims(x).slice(1, -1)),
-    A: (scale, ones) => b.node('second_moment', [x, scale, valid], { attrs: { axis, ones } }),
-    G: (scale) => b.node('second_moment', [dy, scale], { attrs: { axis: 1, ones: false } }),
+    positions: outer * inner,
+    A: (scale, ones) => {
+      const x = rowsFirst(use.x, use.xTransposed);
+      const moment = (vectors: Value, weight: Value) =>
+        b.node('second_moment', [vectors, scale, weight], { attrs: { axis: vectors.type.shape.length - 1, ones } });
+      if (outer === 1) return moment(b.reshape(x, inner === 1 ? [rows, inputs] : [examples, inner, inputs]), valid);
+      // The weights are for the first axis, which the examples do not head: one for each row.
+      const spread = b.broadcast(b.reshape(valid, [1, examples, 1]), [outer, examples, inner]);
+      return moment(x, b.reshape(spread, [rows]));
+    },
+    G: (scale) =>
+      b.node('second_moment', [rowsFirst(use.dy, use.dyTransposed), scale], { attrs: { axis: 1, ones: false } }),
   };
 }
 

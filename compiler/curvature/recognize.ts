@@ -6,14 +6,15 @@
 import { dims } from '../../ir/builder.js';
 import type { Node, Value } from '../../ir/graph.js';
 import { flagOf, intsOf } from '../../ir/ops/declare.js';
+import type { Place } from './examples.js';
 
 /** What the recognisers ask of the graph. */
 export interface Context {
   readonly definition: (v: Value) => Node | undefined;
   /** True for what the loss is computed from: the forward pass. */
   readonly forward: (v: Value) => boolean;
-  /** True for what depends on an input of the function, not on state alone. */
-  readonly data: (v: Value) => boolean;
+  /** Where the examples of a value of the forward pass lie. */
+  readonly place: (v: Value) => Place | undefined;
   /** Number of examples, padding included. */
   readonly examples: number;
 }
@@ -28,18 +29,20 @@ export interface ConvUse {
   readonly dy: Value;
 }
 
-/** A fully connected layer's: the product of rows x [.., in] and dy [rows, out], as [in, out] or [out, in]. */
+/** A fully connected layer's: the product of rows x [rows, in] and dy [rows, out], as [in, out] or [out, in]. */
 export interface DenseUse {
   readonly kind: 'dense';
   readonly node: Node;
   readonly views: readonly Node[];
-  /** [examples, ..positions, in]: axis 0 is the example axis. */
+  /** [rows, in]; `xTransposed`: [in, rows]. */
   readonly x: Value;
   /** [rows, out]; `dyTransposed`: [out, rows]. */
   readonly dy: Value;
   readonly xTransposed: boolean;
   readonly dyTransposed: boolean;
   readonly inFirst: boolean;
+  /** Row r is of example floor(r / inner) mod N: a weight shared over positions has more rows than examples. */
+  readonly inner: number;
 }
 
 export interface Unrecognized {
@@ -49,7 +52,7 @@ export interface Unrecognized {
 
 const none = (why: string): Unrecognized => ({ kind: 'none', why });
 
-function throughViews(c: Context, v: Value, views: readonly string[]): { root: Value; path: Node[] } {
+export function throughViews(c: Context, v: Value, views: readonly string[]): { root: Value; path: Node[] } {
   const path: Node[] = [];
   let root = v;
   for (let node = c.definition(root); node && views.includes(node.op); node = c.definition(root)) {
@@ -57,6 +60,13 @@ function throughViews(c: Context, v: Value, views: readonly string[]): { root: V
     root = node.operands[0];
   }
   return { root, path };
+}
+
+/** The place of the examples, if it is one of these axes; a single example fills any. */
+export function placeWithin(c: Context, v: Value, axes: readonly number[]): Place | undefined {
+  if (c.examples === 1) return { axis: axes[0], inner: dims(v)[axes[0]] };
+  const place = c.place(v);
+  return place && axes.includes(place.axis) ? place : undefined;
 }
 
 const withoutReshape = (c: Context, v: Value): Value => throughViews(c, v, ['reshape']).root;
@@ -68,6 +78,9 @@ export function recognizeWeight(c: Context, gradient: Value): ConvUse | DenseUse
   switch (node.op) {
     case 'conv_weight_grad': {
       const [x, dy] = node.operands;
+      // With the roles exchanged, it is the gradient of a convolution's transpose.
+      if (!c.forward(x) || c.forward(dy))
+        return none('the weight of a transposed convolution, for which there is no rule');
       return { kind: 'conv', node, views: path, x, dy };
     }
     case 'matmul':
@@ -95,33 +108,9 @@ function dense(c: Context, node: Node, views: readonly Node[]): DenseUse | Unrec
   const rightByColumn = flagOf(node.attrs, 'tb');
   const [x, xTransposed] = inFirst ? [left, leftByColumn] : [right, rightByColumn];
   const [dy, dyTransposed] = inFirst ? [right, rightByColumn] : [left, leftByColumn];
-  const byExample = exampleFirst(c, x, xTransposed);
-  if (!byExample) return none('its input rows do not begin with the example axis');
-  return { kind: 'dense', node, views, x: byExample, dy, xTransposed, dyTransposed, inFirst };
-}
-
-/** The rows with their example axis of its own: as they are, or as they were before [N, T, in] was flattened. */
-function exampleFirst(c: Context, x: Value, transposed: boolean): Value | undefined {
-  const shape = dims(x);
-  if (shape[transposed ? 1 : 0] === c.examples) return x;
-  if (transposed) return undefined;
-  const node = c.definition(x);
-  if (node?.op !== 'reshape') return undefined;
-  const [before] = node.operands;
-  const from = dims(before);
-  if (from[0] !== c.examples || from[from.length - 1] !== shape[1]) return undefined;
-  // As many positions as examples: sizes alone do not tell [N, T, in] from [T, N, in].
-  const ambiguous = from.slice(1, -1).includes(c.examples);
-  return ambiguous && firstAxisMoves(c, before, new Set()) ? undefined : before;
-}
-
-/** True where a transpose on the way from the data to `v` takes another axis first. */
-function firstAxisMoves(c: Context, v: Value, seen: Set<Value>): boolean {
-  const node = c.definition(v);
-  if (!node || seen.has(v) || !c.data(v)) return false;
-  seen.add(v);
-  if (node.op === 'transpose' && intsOf(node.attrs, 'perm')[0] !== 0) return true;
-  return node.operands.some((o) => firstAxisMoves(c, o, seen));
+  const place = placeWithin(c, x, [xTransposed ? 1 : 0]);
+  if (!place) return none('which rows of its input belong to which example is not known');
+  return { kind: 'dense', node, views, x, dy, xTransposed, dyTransposed, inFirst, inner: place.inner };
 }
 
 /** True when `gradient` is the sum of the layer's dy over all but its feature axis: then the parameter is the layer's bias. */

@@ -5,6 +5,7 @@ import type { Node } from '../../ir/graph.js';
 import type { Stmt } from '../../ir/kernel.js';
 import { lowerCorrelation } from './contraction-correlation.js';
 import { lowerMatmul } from './contraction-matmul.js';
+import { isNarrow, lowerNarrowMoment } from './contraction-narrow-moment.js';
 import { isPointwise, lowerPointwise } from './contraction-pointwise.js';
 import { lowerSecondMoment } from './contraction-second-moment.js';
 import type { Contraction } from './contraction-tile.js';
@@ -25,6 +26,8 @@ export const contractionAlgorithms: readonly Algorithm[] = [
     fits: (n) => n.op === 'conv' || n.op === 'conv_input_grad',
     lower: lowerCorrelation,
   },
+  /** Second moments of a handful of features in each group: dot products. */
+  { name: 'narrow-moment', fits: isNarrow, lower: lowerNarrowMoment },
   /** Sums over examples and positions; tiles read images that were copied channel-last. */
   { name: 'position-gemm', fits: (n) => n.op === 'conv_weight_grad', lower: lowerWeightGradient },
   /** The same with patches on both sides: they are packed, and only the lower triangle is computed. */

@@ -74,7 +74,7 @@ function rowOf(positions: number, most: number): number {
 const along = (extent: number): Axis =>
   forwardAxis({ kernel: 1, stride: 1, pad: 0, dilation: 1, input: extent, output: extent });
 
-function secondMomentOf({ anchor, elements, finish }: Contraction): SecondMoment {
+export function secondMomentOf({ anchor, elements, finish }: Contraction): SecondMoment {
   const [x, scale, weight] = anchor.operands;
   const shape = concrete(x.type.shape);
   const ones = flagOf(anchor.attrs, 'ones');

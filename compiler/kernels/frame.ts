@@ -53,12 +53,20 @@ const flopsOf = (node: Node): number =>
     node.results.map((r) => r.type),
   );
 
-/** @param updated outputs that the body also reads back */
+export interface KernelOptions {
+  /** Outputs that the body also reads back. */
+  readonly updated?: ReadonlySet<Value>;
+  /** Threads per workgroup, for targets that have them. */
+  readonly workgroup?: number;
+  /** Memory that holds intermediate values while the kernel runs: further parameters, after the region's. */
+  readonly scratch?: readonly KernelParam[];
+}
+
 export function finishKernel(
   frame: Frame,
   name: string,
   body: readonly Stmt[],
-  updated: ReadonlySet<Value> = new Set(),
+  { updated = new Set(), workgroup = 64, scratch = [] }: KernelOptions = {},
 ): Kernel {
   const { region, parameters } = frame;
   const param = (v: Value, access: KernelParam['access']): KernelParam => ({
@@ -70,12 +78,13 @@ export function finishKernel(
   const params = [
     ...region.inputs.map((v) => param(v, 'read')),
     ...region.outputs.map((v) => param(v, updated.has(v) ? 'readwrite' : 'write')),
+    ...scratch,
   ];
   return {
     name,
     params,
     body: bindShared(body, params),
-    workgroup: 64,
+    workgroup,
     flops: region.nodes.reduce((n, node) => n + flopsOf(node), 0),
     bytes: [...region.inputs, ...region.outputs].reduce((n, v) => n + storedBytes(v.type), 0),
     loc: (region.anchor ?? region.nodes[region.nodes.length - 1]).loc,

@@ -10,16 +10,23 @@ import { Elements, epilogueOf } from './elements.js';
 import { Frame, finishKernel } from './frame.js';
 import { reshapeIndex, unflatten, zero } from './indices.js';
 import { blockBounds, gridLoops, spanning, storeNest } from './nest.js';
+import type { Nest } from './pointwise.js';
 import type { Region } from './region.js';
 import { constant } from './scalar.js';
 
 /** Columns that one grid iteration of a scatter owns. */
 const COLUMNS = 256;
 
-const clamped = (i: Expr, size: number): Expr => max(i32(0), min(i, i32(size - 1)));
+export const clamped = (i: Expr, size: number): Expr => max(i32(0), min(i, i32(size - 1)));
 
 export function lowerGather(region: Region, name: string): Kernel {
   const frame = new Frame(region);
+  const { dims, stores } = gatherNest(frame);
+  return finishKernel(frame, name, storeNest(frame, dims, stores));
+}
+
+export function gatherNest(frame: Frame): Nest {
+  const { region } = frame;
   const anchor = region.anchor!;
   const [x, indices] = anchor.operands;
   const axis = numberOf(anchor.attrs, 'axis');
@@ -28,7 +35,7 @@ export function lowerGather(region: Region, name: string): Kernel {
   const rank = indices.type.shape.length;
   const row = clamped(elements.at(indices, index.slice(axis, axis + rank)), concrete(x.type.shape)[axis]);
   const element = elements.at(x, [...index.slice(0, axis), row, ...index.slice(axis + rank)]);
-  return finishKernel(frame, name, storeNest(frame, dims, epilogueOf(region, elements)(index, element)));
+  return { dims, stores: epilogueOf(region, elements)(index, element) };
 }
 
 export function lowerScatterAdd(region: Region, name: string): Kernel {
@@ -64,5 +71,5 @@ export function lowerScatterAdd(region: Region, name: string): Kernel {
     ]),
   ];
   const grid = gridLoops(frame, block.extent === 1 ? dims : [...dims, block], body);
-  return finishKernel(frame, name, grid, new Set([out]));
+  return finishKernel(frame, name, grid, { updated: new Set([out]) });
 }

@@ -11,15 +11,15 @@ import { lowerReduction } from './reduction.js';
 import type { Region } from './region.js';
 import { lowerRoutine } from './routine.js';
 
-type Lowering = (region: Region, name: string) => Kernel;
+export type Lowering = (region: Region, name: string) => Kernel;
 
 const never =
   (why: string): Lowering =>
   (region) => {
     throw new Error(`${region.anchor?.op}: ${why}`);
   };
-const composite = never('composites are expanded before kernels are made');
-const alias = never('it shares the memory of its operand and needs no kernel');
+export const composite = never('composites are expanded before kernels are made');
+export const alias = never('it shares the memory of its operand and needs no kernel');
 
 const lowerings = {
   neg: lowerPointwise,

@@ -1,11 +1,13 @@
 /**
  * Regions without an anchor: one loop nest over the elements, all operands inlined. Outputs of one part share the loops; a
- * concatenation gets one nest per operand, so that no element has to ask which operand it comes from.
+ * concatenation gets one nest per operand, so that no element has to ask which operand it comes from. `pointwiseNests` says
+ * what the nests are, for every target; `lowerPointwise` makes loops of them as a CPU wants them.
  */
 import type { Node, Value } from '../../ir/graph.js';
 import { add, i32, type Kernel, type Stmt, store } from '../../ir/kernel.js';
 import { numberOf } from '../../ir/ops/declare.js';
 import { concrete } from '../../ir/types.js';
+import type { Dimension } from './affine.js';
 import { alignments } from './alignment.js';
 import { Elements, storesFrom } from './elements.js';
 import { Frame, finishKernel } from './frame.js';
@@ -18,8 +20,18 @@ export function lowerPointwise(region: Region, name: string): Kernel {
   return finishKernel(
     frame,
     name,
-    frame.parts().flatMap((part) => pointwiseNest(frame, part)),
+    pointwiseNests(frame).flatMap(({ dims, stores }) => storeNest(frame, dims, stores)),
   );
+}
+
+/** Independent stores over the space that `dims` span. */
+export interface Nest {
+  readonly dims: readonly Dimension[];
+  readonly stores: readonly Stmt[];
+}
+
+export function pointwiseNests(frame: Frame): Nest[] {
+  return frame.parts().flatMap((part) => nestsOf(frame, part));
 }
 
 /** A value with which all outputs are aligned: an output itself, or the node that they all derive from. */
@@ -33,8 +45,8 @@ function spaceFor(region: Region): Value {
   return found;
 }
 
-/** The loop nest of one part. */
-function pointwiseNest(frame: Frame, region: Region): Stmt[] {
+/** The loop nests of one part. */
+function nestsOf(frame: Frame, region: Region): Nest[] {
   const elements = new Elements(region, frame.parameters);
   const [first, ...rest] = region.outputs;
   const node = region.nodes.find((n) => n.results.includes(first));
@@ -45,25 +57,25 @@ function pointwiseNest(frame: Frame, region: Region): Stmt[] {
     const stores = region.outputs.map((v) =>
       store(elements.memory(v), elements.offset(v, index), elements.at(v, index)),
     );
-    return storeNest(frame, dims, stores);
+    return [{ dims, stores }];
   }
   const space = spaceFor(region);
   const { index, dims } = spanning(frame, spaceOf(space.type));
-  return storeNest(frame, dims, storesFrom(space, region, elements)(index, elements.at(space, index)));
+  return [{ dims, stores: storesFrom(space, region, elements)(index, elements.at(space, index)) }];
 }
 
 const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((d, i) => d === b[i]);
 
-function concatNests(frame: Frame, node: Node, elements: Elements): Stmt[] {
+function concatNests(frame: Frame, node: Node, elements: Elements): Nest[] {
   const axis = numberOf(node.attrs, 'axis');
   const [out] = node.results;
   let start = 0;
-  return node.operands.flatMap((operand) => {
+  return node.operands.map((operand) => {
     const shape = concrete(operand.type.shape);
     const { index, dims } = spanning(frame, shape);
     const at = index.map((e, d) => (d === axis ? add(e, i32(start)) : e));
     start += shape[axis];
-    return storeNest(frame, dims, [store(elements.memory(out), elements.offset(out, at), elements.at(operand, index))]);
+    return { dims, stores: [store(elements.memory(out), elements.offset(out, at), elements.at(operand, index))] };
   });
 }

@@ -27,16 +27,19 @@ import {
 import { type Window, windowOf } from '../../ir/ops/contractions.js';
 import { flagOf } from '../../ir/ops/declare.js';
 import { concrete } from '../../ir/types.js';
+import { when } from './contraction-tile.js';
 import { Elements, epilogueOf } from './elements.js';
 import { Frame, finishKernel } from './frame.js';
 import type { Index } from './indices.js';
 import { gridLoops, spanning, storeNest } from './nest.js';
+import type { Nest } from './pointwise.js';
 import type { Region } from './region.js';
+import type { Selection } from './selection.js';
 
 /** Windows of at most this many taps are unrolled, so that outputs run along vector lanes. */
 const UNROLLED = 16;
 
-interface Plane {
+export interface Plane {
   readonly window: Window;
   readonly image: readonly [number, number];
   readonly output: readonly [number, number];
@@ -82,7 +85,7 @@ function counted(p: Plane, d: 0 | 1, o: Expr, padded: boolean): Expr {
   return sub(min(add(start, i32(kernel[d])), i32(size)), max(start, i32(0)));
 }
 
-function divisor(p: Plane, oy: Expr, ox: Expr, padded: boolean): Expr {
+export function divisor(p: Plane, oy: Expr, ox: Expr, padded: boolean): Expr {
   const n = mul(counted(p, 0, oy, padded), counted(p, 1, ox, padded));
   return n.kind === 'const' ? f32(n.value) : unary('toF32', n);
 }
@@ -127,6 +130,14 @@ function tapLoops(
 
 export function lowerPool(region: Region, name: string): Kernel {
   const frame = new Frame(region);
+  const pool = poolOf(frame);
+  const body = 'stores' in pool ? storeNest(frame, pool.dims, pool.stores) : gridLoops(frame, pool.dims, pool.body);
+  return finishKernel(frame, name, body);
+}
+
+/** What makes one output, over the space that `dims` span: plain stores where the window is small. */
+export function poolOf(frame: Frame): Nest | Selection {
+  const { region } = frame;
   const anchor = region.anchor!;
   const [x] = anchor.operands;
   const [, , height, width] = concrete(x.type.shape);
@@ -148,7 +159,7 @@ export function lowerPool(region: Region, name: string): Kernel {
       const e = inside ? elements.guarded(x, at, inside, undefined, first) : elements.at(x, at);
       all = all ? (maximum ? max(all, e) : add(all, e)) : e;
     });
-    return finishKernel(frame, name, storeNest(frame, dims, epilogue(index, finish(all!))));
+    return { dims, stores: epilogue(index, finish(all!)) };
   }
   const a = frame.fresh('a');
   const body = tapLoops(
@@ -159,12 +170,10 @@ export function lowerPool(region: Region, name: string): Kernel {
     (iy, ix) => [{ kind: 'accumulate', name: a, op: maximum ? 'max' : 'add', value: elements.at(x, [n, c, iy, ix]) }],
     'vector',
   );
-  const nest = gridLoops(frame, dims, [
-    { kind: 'var', name: a, type: 'f32', value: f32(first) },
-    ...body,
-    ...epilogue(index, finish(ref(a))),
-  ]);
-  return finishKernel(frame, name, nest);
+  return {
+    dims,
+    body: [{ kind: 'var', name: a, type: 'f32', value: f32(first) }, ...body, ...epilogue(index, finish(ref(a)))],
+  };
 }
 
 export function lowerPoolGrad(region: Region, name: string): Kernel {
@@ -216,7 +225,33 @@ export function lowerPoolGrad(region: Region, name: string): Kernel {
   return finishKernel(frame, name, body);
 }
 
-/** The first maximum of the window in row-major order takes all of the gradient. */
+/** Registers `best` and `place`: the first maximum of the window in row-major order; `place` is -1 where the window is empty. */
+export function findMaximum(
+  frame: Frame,
+  p: Plane,
+  oy: Expr,
+  ox: Expr,
+  at: (iy: Expr, ix: Expr) => Expr,
+): { readonly place: string; readonly body: Stmt[] } {
+  const [best, place, v] = ['m', 'w', 'v'].map((n) => frame.fresh(n));
+  const body = (iy: Expr, ix: Expr): Stmt[] => [
+    { kind: 'let', name: v, type: 'f32', value: at(iy, ix) },
+    when({ kind: 'binary', op: 'or', a: lt(ref(place), i32(0)), b: lt(ref(best), ref(v)) }, [
+      { kind: 'set', name: best, value: ref(v) },
+      { kind: 'set', name: place, value: add(mul(iy, i32(p.image[1])), ix) },
+    ]),
+  ];
+  return {
+    place,
+    body: [
+      { kind: 'var', name: best, type: 'f32', value: f32(Number.NEGATIVE_INFINITY) },
+      { kind: 'var', name: place, type: 'i32', value: i32(-1) },
+      ...tapLoops(frame, p, oy, ox, body, 'serial'),
+    ],
+  };
+}
+
+/** The first maximum of the window takes all of the gradient. */
 function scatterToMaximum(
   frame: Frame,
   p: Plane,
@@ -229,32 +264,8 @@ function scatterToMaximum(
   gradient: Expr,
 ): Stmt[] {
   const [x] = region.anchor!.operands;
-  const [best, place, v] = ['m', 'w', 'v'].map((n) => frame.fresh(n));
-  const body = (iy: Expr, ix: Expr): Stmt[] => [
-    { kind: 'let', name: v, type: 'f32', value: elements.at(x, [...index, iy, ix]) },
-    {
-      kind: 'if',
-      cond: { kind: 'binary', op: 'or', a: lt(ref(place), i32(0)), b: lt(ref(best), ref(v)) },
-      // biome-ignore lint/suspicious/noThenProperty: the statement's own field
-      then: [
-        { kind: 'set', name: best, value: ref(v) },
-        { kind: 'set', name: place, value: add(mul(iy, i32(p.image[1])), ix) },
-      ],
-      else: [],
-    },
-  ];
-  return [
-    { kind: 'var', name: best, type: 'f32', value: f32(Number.NEGATIVE_INFINITY) },
-    { kind: 'var', name: place, type: 'i32', value: i32(-1) },
-    ...tapLoops(frame, p, oy, ox, body, 'serial'),
-    {
-      kind: 'if',
-      cond: lt(i32(-1), ref(place)),
-      // biome-ignore lint/suspicious/noThenProperty: the statement's own field
-      then: [store(plane, ref(place), add(load(plane, ref(place)), gradient))],
-      else: [],
-    },
-  ];
+  const { place, body } = findMaximum(frame, p, oy, ox, (iy, ix) => elements.at(x, [...index, iy, ix]));
+  return [...body, when(lt(i32(-1), ref(place)), [store(plane, ref(place), add(load(plane, ref(place)), gradient))])];
 }
 
 function scatterEvenly(frame: Frame, p: Plane, oy: Expr, ox: Expr, plane: string, share: Expr): Stmt[] {

@@ -43,6 +43,17 @@ const LARGE = 1 << 16;
 
 export function lowerReduction(region: Region, name: string): Kernel {
   const frame = new Frame(region);
+  const body = reductionGroups(frame).flatMap((parts) =>
+    isSelection(parts[0]) ? selectionNest(frame, parts[0]) : loopsOf(frame, sharedReductions(frame, parts)),
+  );
+  return finishKernel(frame, name, body);
+}
+
+/** Not a sum or maximum but a position, or elements at special places. */
+export const isSelection = ({ anchor }: Region): boolean => anchor!.op === 'argmax' || anchor!.op === 'trace';
+
+/** The parts of the region, those together that reduce the same axes of the same shape. */
+export function reductionGroups(frame: Frame): Region[][] {
   const groups = new Map<string, Region[]>();
   for (const part of frame.parts()) {
     const { op, attrs, operands } = part.anchor!;
@@ -52,15 +63,11 @@ export function lowerReduction(region: Region, name: string): Kernel {
     if (group) group.push(part);
     else groups.set(key, [part]);
   }
-  const body = [...groups.values()].flatMap((parts) => {
-    const op = parts[0].anchor!.op;
-    return op === 'argmax' || op === 'trace' ? selectionNest(frame, parts[0]) : sharedLoops(frame, parts);
-  });
-  return finishKernel(frame, name, body);
+  return [...groups.values()];
 }
 
 /** One reduction of a group: its element, its accumulator, and the stores that follow it. */
-interface Reduction {
+export interface Reduction {
   readonly sum: boolean;
   readonly type: 'f32' | 'i32';
   readonly value: Expr;
@@ -69,12 +76,12 @@ interface Reduction {
   readonly stores: readonly Stmt[];
 }
 
-function initial(r: Reduction): Expr {
+export function initial(r: Reduction): Expr {
   if (r.sum) return r.type === 'f32' ? f32(0) : i32(0);
   return r.type === 'f32' ? f32(Number.NEGATIVE_INFINITY) : i32(-0x80000000);
 }
 
-const merged = (r: Reduction, a: Expr, b: Expr): Expr => binary(r.sum ? 'add' : 'max', a, b);
+export const merged = (r: Reduction, a: Expr, b: Expr): Expr => binary(r.sum ? 'add' : 'max', a, b);
 
 function resultIndex(anchor: Node, index: Index): Index {
   const axes = intsOf(anchor.attrs, 'axes');
@@ -82,7 +89,17 @@ function resultIndex(anchor: Node, index: Index): Index {
   return index.filter((_, d) => !axes.includes(d));
 }
 
-function sharedLoops(frame: Frame, parts: readonly Region[]): Stmt[] {
+/** Reductions that share their loops, over dimensions of which neighbours are joined where all of them allow it. */
+export interface SharedReductions {
+  readonly reductions: readonly Reduction[];
+  readonly kept: readonly Dimension[];
+  readonly reduced: readonly Dimension[];
+  /** Whether neighbours in memory belong to different results. */
+  readonly keptInnermost: boolean;
+}
+
+/** @param parts of one group, of sums and maxima */
+export function sharedReductions(frame: Frame, parts: readonly Region[]): SharedReductions {
   const first = parts[0].anchor!;
   const axes = intsOf(first.attrs, 'axes');
   const dims: Dimension[] = [];
@@ -110,12 +127,16 @@ function sharedLoops(frame: Frame, parts: readonly Region[]): Stmt[] {
   const kept = joined.filter((d) => d.role === 'kept');
   const reduced = joined.filter((d) => d.role === 'reduced');
   const innermost = joined[joined.length - 1];
-  return innermost?.role === 'kept' && reduced.length > 0
+  return { reductions, kept, reduced, keptInnermost: innermost?.role === 'kept' };
+}
+
+function loopsOf(frame: Frame, { reductions, kept, reduced, keptInnermost }: SharedReductions): Stmt[] {
+  return keptInnermost && reduced.length > 0
     ? stripNest(frame, reductions, kept, reduced)
     : lanesNest(frame, reductions, kept, reduced);
 }
 
-const bindResult = (r: Reduction, value: Expr): Stmt =>
+export const bindResult = (r: Reduction, value: Expr): Stmt =>
   r.type === 'f32' ? letF(r.result, value) : { kind: 'let', name: r.result, type: 'i32', value };
 
 /** The innermost dimension is reduced: lanes accumulate it, outer reduced dimensions run in order. */

@@ -5,6 +5,7 @@
 import { add, binary, type Expr, i32, loop, lt, mul, ref, type Stmt } from '../../ir/kernel.js';
 import { axisOf } from '../../ir/ops/declare.js';
 import { concrete, product } from '../../ir/types.js';
+import type { Dimension } from './affine.js';
 import { Elements, epilogueOf } from './elements.js';
 import type { Frame } from './frame.js';
 import { flatten } from './indices.js';
@@ -12,10 +13,17 @@ import { gridLoops, spanning } from './nest.js';
 import type { Region } from './region.js';
 
 export function selectionNest(frame: Frame, region: Region): Stmt[] {
-  return region.anchor!.op === 'argmax' ? argmaxNest(frame, region) : traceNest(frame, region);
+  const { dims, body } = region.anchor!.op === 'argmax' ? argmaxOf(frame, region) : traceOf(frame, region);
+  return gridLoops(frame, dims, body);
 }
 
-function argmaxNest(frame: Frame, region: Region): Stmt[] {
+/** What finds one result, over the space that `dims` span. */
+export interface Selection {
+  readonly dims: readonly Dimension[];
+  readonly body: readonly Stmt[];
+}
+
+export function argmaxOf(frame: Frame, region: Region): Selection {
   const anchor = region.anchor!;
   const [x] = anchor.operands;
   const shape = concrete(x.type.shape);
@@ -25,7 +33,7 @@ function argmaxNest(frame: Frame, region: Region): Stmt[] {
   const at = (k: Expr): Expr => elements.at(x, [...index.slice(0, axis), k, ...index.slice(axis)]);
   const [best, place, k, v] = ['m', 'w', 'k', 'v'].map((n) => frame.fresh(n));
   const type = x.type.dtype === 'i32' ? 'i32' : 'f32';
-  return gridLoops(frame, dims, [
+  const body: Stmt[] = [
     { kind: 'var', name: best, type, value: at(i32(0)) },
     { kind: 'var', name: place, type: 'i32', value: i32(0) },
     loop(
@@ -48,11 +56,14 @@ function argmaxNest(frame: Frame, region: Region): Stmt[] {
       1,
     ),
     ...epilogueOf(region, elements)(index, ref(place)),
-  ]);
+  ];
+  return { dims, body };
 }
 
 /** Element (i, i) of a packed lower triangle lies at i (i + 3) / 2. */
-function traceNest(frame: Frame, region: Region): Stmt[] {
+export const diagonalOffset = (i: Expr): Expr => binary('div', mul(i, add(i, i32(3))), i32(2));
+
+function traceOf(frame: Frame, region: Region): Selection {
   const anchor = region.anchor!;
   const [x] = anchor.operands;
   const shape = concrete(x.type.shape);
@@ -62,10 +73,11 @@ function traceNest(frame: Frame, region: Region): Stmt[] {
   const { index, dims } = spanning(frame, batch);
   const matrix = product(batch) === 1 ? i32(0) : mul(flatten(index, batch), i32((n * (n + 1)) / 2));
   const [sum, i] = ['a', 'k'].map((name) => frame.fresh(name));
-  const diagonal = binary('div', mul(ref(i), add(ref(i), i32(3))), i32(2));
-  return gridLoops(frame, dims, [
+  const diagonal = diagonalOffset(ref(i));
+  const body: Stmt[] = [
     { kind: 'var', name: sum, type: 'f32', value: { kind: 'const', type: 'f32', value: 0 } },
     loop('serial', i, n, [{ kind: 'set', name: sum, value: add(ref(sum), elements.at(x, [add(matrix, diagonal)])) }]),
     ...epilogueOf(region, elements)(index, ref(sum)),
-  ]);
+  ];
+  return { dims, body };
 }

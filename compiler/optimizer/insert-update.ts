@@ -30,8 +30,8 @@ interface Trained {
   readonly gradient: Value;
   readonly direction: Value;
   readonly preconditioned: boolean;
-  /** <direction, gradient>, f32[]. It is not finite when an element of the direction is not (inf * 0 is NaN too). */
-  readonly dot: Value;
+  /** <direction, gradient>, f32[] (spngd only). It is not finite when an element of the direction is not (inf * 0 is NaN too). */
+  readonly dot?: Value;
 }
 
 export interface Updated {
@@ -44,8 +44,9 @@ export interface Updated {
  * Input: the module after `differentiate`, for spngd after `insertCurvature`. Adds scalar inputs f32[]: lr, momentum, and
  * kl_bound (spngd with klClip) or weight_decay (sgd: on weights, not on biases, scales and shifts).
  *
- * A direction with an element that is not finite never reaches the weights: the parameter and its velocity stay as they are,
- * and the metric `nonfinite` counts it.
+ * By spngd a direction with an element that is not finite never reaches the weights: the parameter and its velocity stay as
+ * they are, and the metric `nonfinite` counts it. By sgd the next loss is not finite, at which the host stops; looking at
+ * every gradient once more would cost as much as the update.
  */
 export function insertUpdate(module: Module, options: UpdateOptions): Updated {
   const spngd = options.optimizer === 'spngd';
@@ -57,8 +58,8 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
   b.loc = passLoc(PASS);
   const [lr, momentum, third] = given;
   const outputs = new Map(b.outputs.map((o) => [o.name, o.value]));
-  const trained = module.parameters.flatMap((p) => directionOf(b, outputs, p.name, spngd ? undefined : third));
-  const preconditioned = trained.filter((t) => t.preconditioned).map((t) => t.dot);
+  const trained = module.parameters.flatMap((p) => directionOf(b, outputs, p.name, spngd, third));
+  const preconditioned = trained.filter((t) => t.preconditioned).map((t) => t.dot!);
   const nu = clips ? klScale(b, preconditioned, lr, third) : undefined;
   const plainStep = b.neg(lr);
   const naturalStep = nu ? b.mul(plainStep, nu) : plainStep;
@@ -74,7 +75,7 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
   const extra = [
     ...(nu ? [{ name: 'kl_scale', value: nu }] : []),
     ...b.outputs.filter((o) => o.name === 'failed_inversions'),
-    { name: 'nonfinite', value: countNotFinite(b, trained) },
+    ...(spngd ? [{ name: 'nonfinite', value: countNotFinite(b, trained) }] : []),
   ];
   const wanted = b.outputs.filter((o) => ['loss', 'correct', 'count'].includes(o.name));
   b.outputs.length = 0;
@@ -101,16 +102,17 @@ function directionOf(
   b: Builder,
   outputs: ReadonlyMap<string, Value>,
   name: string,
-  decay: Value | undefined,
+  spngd: boolean,
+  decay: Value,
 ): Trained[] {
   const gradient = outputs.get(`gradient(${name})`);
   if (!gradient) return [];
   b.loc = passLoc(PASS, gradient.loc);
   const weight = b.read(name, gradient.type);
   const natural = outputs.get(`natural(${name})`);
-  const decayed = decay && decays(weight) ? b.add(gradient, b.mul(weight, decay)) : gradient;
+  const decayed = !spngd && decays(weight) ? b.add(gradient, b.mul(weight, decay)) : gradient;
   const direction = natural ?? decayed;
-  const dot = b.sumAll(b.mul(direction, gradient));
+  const dot = spngd ? b.sumAll(b.mul(direction, gradient)) : undefined;
   return [{ name, weight, gradient, direction, preconditioned: natural !== undefined, dot }];
 }
 
@@ -124,11 +126,11 @@ function advance(b: Builder, t: Trained, step: Value, momentum: Value, rescale: 
   const name = `${t.name}.velocity`;
   if (b.has(name)) throw stateName(name, b.loc);
   const before = b.read(name, t.weight.type);
-  const sound = b.node('is_finite', [t.dot]);
+  const sound = t.dot && b.node('is_finite', [t.dot]);
   const velocity = b.add(b.mul(t.direction, step), b.mul(before, momentum));
   const weight = rescale(b.add(t.weight, velocity));
-  b.update(name, b.select(sound, velocity, before, `${name}.next`));
-  b.update(t.name, b.select(sound, weight, t.weight, `${t.name}.next`));
+  b.update(name, sound ? b.select(sound, velocity, before, `${name}.next`) : velocity);
+  b.update(t.name, sound ? b.select(sound, weight, t.weight, `${t.name}.next`) : weight);
   return {
     name,
     type: t.weight.type,
@@ -146,7 +148,7 @@ function advance(b: Builder, t: Trained, step: Value, momentum: Value, rescale: 
 function countNotFinite(b: Builder, trained: readonly Trained[]): Value {
   const dots = b.node(
     'concat',
-    trained.map((t) => b.reshape(t.dot, [1])),
+    trained.map((t) => b.reshape(t.dot!, [1])),
     { attrs: { axis: 0 } },
   );
   return b.sumAll(b.cast(b.node('not', [b.node('is_finite', [dots])]), 'f32'), 'nonfinite');

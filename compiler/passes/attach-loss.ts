@@ -20,11 +20,11 @@ export const lossKinds = ['softmax-cross-entropy', 'mean-squared-error', 'output
 export type LossKind = (typeof lossKinds)[number];
 
 export interface LossOptions {
-  /** Default: cross-entropy for [N, C] with C > 1; squared error for [N, 1] and after a sigmoid; a scalar output is the loss itself. */
+  /** Default: cross-entropy for [N, C] and [N, T, C] with C > 1; squared error for [N, 1] and after a sigmoid; a scalar output is the loss itself. */
   readonly loss?: LossKind;
   /** Name of the model output that the loss reads; needed where there are several. */
   readonly output?: string;
-  /** Targets of cross-entropy: class indices i32[N] (default) or one distribution for each example, f32[N, C]. */
+  /** Targets of cross-entropy: class indices i32[N] (default) or one distribution for each example, f32[N, C]; for sequences [N, T] and [N, T, C]. */
   readonly labels?: 'index' | 'soft';
 }
 
@@ -74,10 +74,16 @@ function chooseOutput(func: Func, name: string | undefined): Output {
   return found;
 }
 
-/** Number of classes of [N, C] or [N, C, 1, ...]; undefined for another shape. */
-function classCount(shape: Shape): number | undefined {
-  const [, c, ...rest] = shape;
-  return typeof c === 'number' && rest.every((d) => d === 1) ? c : undefined;
+/**
+ * [N, C] of an output [N, C] or [N, C, 1, ...]; [N, T, C] of a sequence, each position of which is classified; undefined for
+ * another shape: in [N, C, H, W] and [N, H, W, C] the classes cannot be told.
+ */
+function logitsShape(shape: Shape): readonly [Dim, ...number[]] | undefined {
+  const [n, ...own] = shape;
+  if (n === undefined || !own.every((d): d is number => typeof d === 'number')) return undefined;
+  const [c, ...rest] = own;
+  if (c !== undefined && rest.every((d) => d === 1)) return [n, c];
+  return own.length === 2 ? (own[0] === 1 ? [n, own[1]] : [n, ...own]) : undefined;
 }
 
 function isScalar(shape: Shape): boolean {
@@ -89,8 +95,9 @@ function defaultLoss(func: Func, output: Output): LossKind {
   const shape = value.type.shape;
   if (value.type.dtype === 'f32') {
     if (isScalar(shape)) return 'output';
-    if (definitions(func).get(value)?.op === 'sigmoid' || classCount(shape) === 1) return 'mean-squared-error';
-    if (classCount(shape) !== undefined) return 'softmax-cross-entropy';
+    const classes = logitsShape(shape)?.at(-1);
+    if (definitions(func).get(value)?.op === 'sigmoid' || classes === 1) return 'mean-squared-error';
+    if (classes !== undefined) return 'softmax-cross-entropy';
   }
   throw noDefaultLoss(output.name, value.type, value.loc);
 }
@@ -100,15 +107,16 @@ function describe(func: Func, output: Output, options: LossOptions): LossDescrip
   const { type, loc } = output.value;
   const misfit = (wants: string) => lossDoesNotFit(kind, output.name, type, wants, loc);
   if (type.dtype !== 'f32') throw misfit('a float output');
-  const batch = type.shape[0];
   switch (kind) {
     case 'softmax-cross-entropy': {
-      const classes = classCount(type.shape);
-      if (classes === undefined || classes < 2) throw misfit('an output [N, C] with at least two classes');
+      const shape = logitsShape(type.shape);
+      const classes = shape?.at(-1);
+      if (!shape || typeof classes !== 'number' || classes < 2)
+        throw misfit('an output [N, C], or [N, T, C] for sequences, with at least two classes');
       const target =
         options.labels === 'soft'
-          ? { dtype: 'f32' as const, shape: [batch, classes], classes }
-          : { dtype: 'i32' as const, shape: [batch], classes };
+          ? { dtype: 'f32' as const, shape, classes }
+          : { dtype: 'i32' as const, shape: shape.slice(0, -1), classes };
       return { kind, output: output.name, target };
     }
     case 'mean-squared-error':
@@ -164,24 +172,30 @@ function lossTerms(
   }
 }
 
-/** -log p(target), with p = softmax(logits): for soft targets -sum_c t_c log p_c. logits: [N, C]. */
+/**
+ * -log p(target), with p = softmax(logits): for soft targets -sum_c t_c log p_c. logits: [N, C], or [N, T, C], where an
+ * example's loss and its share of right classes are means over its positions.
+ */
 function crossEntropy(b: Builder, logits: Value, valid: Value, target: Value): Terms {
-  const [n, classes] = logits.type.shape;
-  const logp = b.node('log_softmax', [logits], { attrs: { axis: 1 }, name: 'log_probabilities' });
+  const { shape } = logits.type;
+  const axis = shape.length - 1;
+  const logp = b.node('log_softmax', [logits], { attrs: { axis }, name: 'log_probabilities' });
   const soft = target.type.dtype === 'f32';
   let picked: Value;
   if (soft) picked = b.mul(target, logp);
   else {
-    const iota = b.node('iota', [], {
-      attrs: { shape: [1, classes as number], axis: 1, dtype: 'i32' },
-      name: 'classes',
-    });
-    picked = b.select(b.node('equal', [iota, b.reshape(target, [n, 1])]), logp, b.fill(0));
+    const across = shape.map((d, i): number => (i === axis ? (d as number) : 1));
+    const iota = b.node('iota', [], { attrs: { shape: across, axis, dtype: 'i32' }, name: 'classes' });
+    const column = b.reshape(target, [...shape.slice(0, -1), 1]);
+    picked = b.select(b.node('equal', [iota, column]), logp, b.fill(0));
   }
-  const total = b.sumAll(b.mul(b.sum(picked, [1]), valid));
-  const argmax = (x: Value) => b.node('argmax', [x], { attrs: { axis: 1 } });
+  const positions = shape.slice(1, -1) as number[];
+  const perExample = (v: Value): Value =>
+    positions.length === 0 ? v : b.mul(b.sum(v, [1]), b.fill(1 / product(positions)));
+  const total = b.sumAll(b.mul(perExample(b.sum(picked, [axis])), valid));
+  const argmax = (x: Value) => b.node('argmax', [x], { attrs: { axis } });
   const right = b.node('equal', [argmax(logits), soft ? argmax(target) : target]);
-  const correct = b.sumAll(b.mul(b.cast(right, 'f32'), valid), 'correct');
+  const correct = b.sumAll(b.mul(perExample(b.cast(right, 'f32')), valid), 'correct');
   return { sum: b.neg(total, 'loss_sum'), correct };
 }
 
@@ -195,17 +209,21 @@ function squaredError(b: Builder, output: Value, valid: Value, target: Value): V
   return elements === 1 ? sum : b.mul(sum, b.fill(1 / elements), 'loss_sum');
 }
 
-/** The logits [N, C] behind the output: what a head that normalises over all classes has been given. */
+/** The logits behind the output, [N, C] or [N, T, C]: what a head that normalises over all classes has been given. */
 function logitsOf(b: Builder, output: Value): Value {
-  const [n, classes] = output.type.shape;
+  const shape = logitsShape(output.type.shape)!;
+  const classes = shape[shape.length - 1];
   const defs = definitions(b);
   let node = defs.get(output);
   while (node?.op === 'reshape') node = defs.get(node.operands[0]);
   if (node?.op === 'softmax' || node?.op === 'log_softmax') {
     const x = node.operands[0];
-    const shape = x.type.shape;
-    if (shape[node.attrs.axis as number] === classes && dimEquals(shape[0], n))
-      return b.reshape(x, [n, classes], 'logits');
+    const own = x.type.shape;
+    const axis = node.attrs.axis as number;
+    // Elements keep their order: all classes lie along this axis, and what is before it is what is before them.
+    const whole = own[axis] === classes && own.slice(axis + 1).every((d) => d === 1);
+    if (whole && (shape.length > 2 ? axis === own.length - 1 : dimEquals(own[0], shape[0])))
+      return b.reshape(x, shape, 'logits');
   }
-  return b.reshape(output, [n, classes]);
+  return b.reshape(output, shape);
 }

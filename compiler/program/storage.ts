@@ -3,6 +3,7 @@
  * cannot be observed too early; elsewhere the value is a transient and a copy at the end of the function moves it.
  */
 import type { Func, Node, Value } from '../../ir/graph.js';
+import { ops } from '../../ir/ops/table.js';
 import { shapeEquals, storedBytes } from '../../ir/types.js';
 import type { Region } from '../kernels/region.js';
 
@@ -21,25 +22,37 @@ export interface Storage {
 /** Whether `region` may overwrite `old` with its output `fresh`: each element is read before it is written, by the same iteration. */
 function inPlace(region: Region, old: Value, fresh: Value, root: (v: Value) => Value): boolean {
   const { anchor } = region;
-  if (anchor) {
+  if (anchor?.op === 'damped_inverse')
     // The routine writes its result once, at the end, and `previous` only keeps what is there.
-    return (
-      anchor.op === 'damped_inverse' &&
-      root(anchor.operands[2]) === old &&
-      anchor.results[0] === fresh &&
-      region.nodes.length === 1
-    );
-  }
+    return root(anchor.operands[2]) === old && anchor.results[0] === fresh && region.nodes.length === 1;
   const parts = region.parts ?? [region.nodes];
   const touching = parts.filter((part) => part.some((n) => n.operands.some((o) => root(o) === old)));
   if (touching.length !== 1 || !touching[0].some((n) => n.results.includes(fresh))) return false;
+  const [part] = touching;
+  const before = prologueOf(part);
+  if (before === undefined) return false;
   const tainted = new Set<Value>();
-  for (const node of touching[0]) {
+  for (const node of part) {
     if (!node.operands.some((o) => root(o) === old || tainted.has(o))) continue;
-    if (!elementwiseSame(node, old)) return false;
+    // What is summed is read by many iterations; what follows the sum, by the one that has its result.
+    if (before.has(node) || !elementwiseSame(node, old)) return false;
     for (const r of node.results) tainted.add(r);
   }
   return true;
+}
+
+/** The part's reduction or contraction and all that is computed for it; undefined where its results come in no simple order. */
+function prologueOf(part: readonly Node[]): ReadonlySet<Node> | undefined {
+  const before = new Set<Node>();
+  const anchors = part.filter((n) => ['reduction', 'contraction', 'opaque'].includes(ops[n.op].fuse));
+  if (anchors.some((n) => ops[n.op].fuse === 'opaque')) return undefined;
+  const wanted = new Set<Value>(anchors.flatMap((n) => n.results));
+  for (const node of [...part].reverse())
+    if (node.results.some((r) => wanted.has(r))) {
+      before.add(node);
+      for (const o of node.operands) wanted.add(o);
+    }
+  return before;
 }
 
 const views = new Set(['reshape', 'transpose', 'broadcast', 'slice', 'concat', 'pad', 'unpack']);

@@ -78,8 +78,12 @@ export const weightsMismatch = (file: string, name: string, why: string): UserEr
 export const safetensorsBroken = (file: string, why: string): UserError =>
   new UserError(418, `not a valid safetensors file: ${why}`, 'write the file again; F32 tensors are expected', file);
 
-export const wrongTarget = (target: string): UserError =>
-  new UserError(419, `this runtime has no device for target '${target}'`, 'compile with --target wasm');
+export const wrongTarget = (target: string, has: readonly string[]): UserError =>
+  new UserError(
+    419,
+    `the artifact has no program for target '${target}' (it has: ${has.join(', ')})`,
+    `compile with --target ${target} or --target both, or choose another --device`,
+  );
 
 export const templateBroken = (file: string, why: string): UserError =>
   new UserError(420, `the ONNX template cannot be completed: ${why}`, recompile, file);

@@ -61,11 +61,27 @@ export function stateName(name: string, loc: Loc): UserError {
   );
 }
 
-export function planTooLarge(peak: number, liveBound: number, limit: number, batch: number): UserError {
+const smaller = (batch: number): string =>
+  `compile with a smaller --batch than ${batch}, or a smaller image (--input NAME:Nx3x64x64)`;
+
+/** @param largest bytes of the largest memory, which the target limits */
+export function planTooLarge(
+  target: string,
+  peak: number,
+  liveBound: number,
+  largest: number,
+  limit: number,
+  batch: number,
+): UserError {
   const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20).toLocaleString('en')} MiB`;
+  const one = largest === peak ? '' : `, ${mib(largest)} in one memory`;
   return new UserError(
     220,
-    `the plan needs ${mib(peak)} of memory (at least ${mib(liveBound)} are alive at once); the target has ${mib(limit)}`,
-    `compile with a smaller --batch than ${batch}, or a smaller image (--input NAME:Nx3x64x64)`,
+    `the plan needs ${mib(peak)} of memory${one} (at least ${mib(liveBound)} are alive at once); the target ${target} has ${mib(limit)}`,
+    smaller(batch),
   );
+}
+
+export function planTooLargeAnywhere(batch: number): UserError {
+  return new UserError(220, 'the plan needs more memory than any target has', smaller(batch));
 }

@@ -137,5 +137,13 @@ export const inputUnsupported = (why: string): UserError =>
   new UserError(
     320,
     `this model cannot be fed from one data set: ${why}`,
-    'run feeds a single floating-point data input; export the model with its other inputs and integer casts folded in',
+    'run feeds a single data input of floats or of whole numbers; export the model with its other inputs folded in',
+  );
+
+export const notWhole = (path: string, row: number, element: number, value: number): UserError =>
+  new UserError(
+    321,
+    `the model takes whole numbers, the data contain ${value}`,
+    'give numbers of tokens, of at most 32 bits',
+    `${path}, example ${row}, element ${element}`,
   );

@@ -45,11 +45,11 @@ export const definedTwice = (value: string, where: Loc | string): UserError =>
     where,
   );
 
-export const externalData = (tensor: string, where: Loc | string): UserError =>
+export const externalData = (tensor: string, location: string, why: string, where: Loc | string): UserError =>
   new UserError(
     106,
-    `${tensor} keeps its data in another file`,
-    "write the model as one file: python -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one.onnx')\"",
+    `${tensor} keeps its data in the file "${location}", which cannot be read: ${why}`,
+    "put all files of the export into the model's folder, with the names that they had",
     where,
   );
 
@@ -111,6 +111,14 @@ export const batchArithmetic = (value: string, loc: Loc): UserError =>
     `"${value}" is computed from the batch size in a way that is not understood`,
     'only multiples of the batch size can flow through shape arithmetic: export with a fixed batch',
     loc,
+  );
+
+export const badFunction = (name: string, why: string, where: Loc | string): UserError =>
+  new UserError(
+    117,
+    `function ${name} of the model cannot be put in place of its calls: ${why}`,
+    "inline functions before export: python -c \"import onnx, onnx.inliner; onnx.save(onnx.inliner.inline_local_functions(onnx.load('model.onnx')), 'inlined.onnx')\"",
+    where,
   );
 
 // ---- Data inputs ----

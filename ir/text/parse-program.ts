@@ -6,7 +6,8 @@ import type { TensorType } from '../types.js';
 import { Grammar } from './grammar.js';
 import { marks, Name, reserved, words } from './tokens.js';
 
-const roles: readonly Buffer['role'][] = ['state', 'input', 'output', 'constant', 'transient'];
+const roles: readonly Buffer['role'][] = ['state', 'input', 'output', 'constant', 'transient', 'window'];
+const accesses = ['read', 'readwrite'] as const;
 const targets: readonly Program['target'][] = ['wasm', 'webgpu'];
 
 type Port = ProgramFunction['inputs'][number];
@@ -64,6 +65,7 @@ class ProgramParser extends Grammar {
     this.CONSUME(words.scratch);
     this.CONSUME1(marks.assign);
     const scratch = this.SUBRULE1(this.number);
+    const dispatch = this.OPTION(() => this.SUBRULE(this.dispatch));
     this.CONSUME(words.flops);
     this.CONSUME2(marks.assign);
     const flops = this.SUBRULE2(this.number);
@@ -75,7 +77,27 @@ class ProgramParser extends Grammar {
     this.CONSUME(words.source);
     const source = this.SUBRULE(this.string);
     this.CONSUME(words.stopped);
-    return { name, grid, scratch, flops, bytes, computes, source, stopped: this.SUBRULE1(this.string) };
+    const stopped = this.SUBRULE1(this.string);
+    return { name, grid, scratch, flops, bytes, computes, source, stopped, ...(dispatch && { dispatch }) };
+  });
+
+  private dispatch = this.RULE('dispatch', (): NonNullable<KernelInfo['dispatch']> => {
+    this.CONSUME(words.dispatch);
+    const x = this.SUBRULE(this.int);
+    this.CONSUME(marks.comma);
+    const y = this.SUBRULE1(this.int);
+    this.CONSUME(words.access);
+    const access: (typeof accesses)[number][] = [];
+    this.CONSUME(marks.leftBracket);
+    this.MANY_SEP({
+      SEP: marks.comma,
+      DEF: () => {
+        const token = this.CONSUME(Name);
+        this.ACTION(() => access.push(this.oneOf(token, accesses)));
+      },
+    });
+    this.CONSUME(marks.rightBracket);
+    return { workgroups: [x, y], access };
   });
 
   private port = this.RULE('port', (): Port => {
@@ -145,6 +167,11 @@ class ProgramParser extends Grammar {
     this.CONSUME(words.function);
     this.CONSUME(marks.at);
     const name = this.SUBRULE(this.name);
+    const waves = this.OPTION(() => {
+      this.CONSUME(words.waves);
+      this.CONSUME(marks.assign);
+      return this.SUBRULE(this.int);
+    });
     const inputs = this.SUBRULE(this.ports);
     this.CONSUME(marks.arrow);
     const outputs = this.SUBRULE1(this.ports);
@@ -152,7 +179,7 @@ class ProgramParser extends Grammar {
     this.CONSUME(marks.leftBrace);
     this.MANY(() => segments.push(this.SUBRULE(this.segment)));
     this.CONSUME(marks.rightBrace);
-    return { name, inputs, outputs, segments };
+    return { name, ...(waves !== undefined && { waves }), inputs, outputs, segments };
   });
 
   program = this.RULE('program', (): Program => {

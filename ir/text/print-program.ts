@@ -10,10 +10,14 @@ function bufferRow(b: Buffer): string[] {
   return [`${writeName(b.name)}: ${type}`, b.role, `${writeName(b.memory)} + ${b.offset},`, `${b.bytes} bytes`];
 }
 
+function dispatch({ dispatch: d }: KernelInfo): string {
+  return d ? ` dispatch ${d.workgroups.join(', ')} access [${d.access.join(', ')}]` : '';
+}
+
 function kernelRow(k: KernelInfo): string[] {
   return [
     writeName(k.name),
-    `grid=${writeNumber(k.grid)} scratch=${writeNumber(k.scratch)}`,
+    `grid=${writeNumber(k.grid)} scratch=${writeNumber(k.scratch)}${dispatch(k)}`,
     `flops=${writeNumber(k.flops)} bytes=${writeNumber(k.bytes)}`,
     `computes [${k.computes.map(writeName).join(', ')}]`,
     `source ${JSON.stringify(k.source)} stopped ${JSON.stringify(k.stopped)}`,
@@ -54,7 +58,7 @@ function printFunction(f: ProgramFunction): string[] {
       [24],
     );
   return [
-    `function @${writeName(f.name)} (`,
+    `function @${writeName(f.name)}${f.waves === undefined ? '' : ` waves=${f.waves}`} (`,
     ...ports(f.inputs),
     ') -> (',
     ...ports(f.outputs),

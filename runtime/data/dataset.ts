@@ -10,6 +10,7 @@ import {
   labelNotInteger,
   labelRange,
   notFinite,
+  notWhole,
   targetShape,
 } from '../../ir/diagnostics/data.js';
 import { product } from '../../ir/types.js';
@@ -23,17 +24,18 @@ export interface Dataset {
   readonly shape: readonly number[];
   /** Elements of one example's target; 0 where the loss takes none. */
   readonly targetWidth: number;
-  /** Normalised examples of the rows `indices`, one after the other into `out` (f32, length * product(shape)). */
-  gather(indices: ArrayLike<number>, out: Float32Array): void;
+  /** Normalised examples of the rows `indices`, one after the other into `out` (length * product(shape), f32 or i32 as the input). */
+  gather(indices: ArrayLike<number>, out: Float32Array | Int32Array): void;
   /** Their targets into `out`: class numbers (i32), or values (f32). */
   gatherTargets(indices: ArrayLike<number>, out: Int32Array | Float32Array): void;
 }
 
-/** The one data input of the model. UserError E320 where there is not exactly one, of f32. */
+/** The one data input of the model. UserError E320 where there is not exactly one, of f32 or i32. */
 export function dataInput(manifest: Manifest): TensorInfo {
   const { inputs } = manifest;
   if (inputs.length !== 1) throw inputUnsupported(`it has ${inputs.length} data inputs (${inputs.map((i) => i.name)})`);
-  if (inputs[0].dtype !== 'f32') throw inputUnsupported(`its input '${inputs[0].name}' is ${inputs[0].dtype}, not f32`);
+  const [{ name, dtype }] = inputs;
+  if (dtype !== 'f32' && dtype !== 'i32') throw inputUnsupported(`its input '${name}' is ${dtype}`);
   return inputs[0];
 }
 
@@ -54,7 +56,7 @@ export function splitExamples(
 /** Where an epoch's number stands for the seed of a shuffle: no epoch has this one. */
 const SPLIT = -1;
 
-/** Checks the examples against the model and binds them to it. UserError E313-E317, E320. */
+/** Checks the examples against the model and binds them to it. UserError E313-E317, E320, E321. */
 export function bindDataset(examples: Examples, manifest: Manifest, normalization: Normalization): Dataset {
   const input = dataInput(manifest);
   const shape = input.shape.slice(1);
@@ -64,6 +66,10 @@ export function bindDataset(examples: Examples, manifest: Manifest, normalizatio
   if (features instanceof Float32Array) {
     const bad = features.findIndex((x) => !Number.isFinite(x));
     if (bad >= 0) throw notFinite(source, Math.floor(bad / size), bad % size, features[bad]);
+  }
+  if (input.dtype === 'i32') {
+    const bad = features.findIndex((x) => x !== (x | 0));
+    if (bad >= 0) throw notWhole(source, Math.floor(bad / size), bad % size, features[bad]);
   }
   const targets = bindTargets(examples, manifest);
   const targetWidth = targets.length / count;

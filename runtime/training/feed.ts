@@ -11,7 +11,7 @@ export type Scalars = Readonly<Record<string, number>>;
 
 export class Feed {
   private readonly inputs: ReadonlyMap<string, string>;
-  private readonly example: Float32Array;
+  private readonly example: Float32Array | Int32Array;
   private readonly target: Int32Array | Float32Array;
   private readonly valid: Float32Array;
   private readonly dataName: string;
@@ -23,14 +23,15 @@ export class Feed {
     manifest: Manifest,
     private readonly func: 'train' | 'eval',
   ) {
-    const f = manifest.program.functions.find((fn) => fn.name === func)!;
+    const f = device.program.functions.find((fn) => fn.name === func)!;
     const batch = manifest.batch[func];
     const input = dataInput(manifest);
     const target = manifest.loss.target;
     const targetSize = batch * product(target?.shape.slice(1) ?? [0]);
     this.inputs = new Map(f.inputs.map((i) => [i.name, i.buffer]));
     this.dataName = input.name;
-    this.example = new Float32Array(batch * product(input.shape.slice(1)));
+    const elements = batch * product(input.shape.slice(1));
+    this.example = input.dtype === 'i32' ? new Int32Array(elements) : new Float32Array(elements);
     this.target = target?.dtype === 'i32' ? new Int32Array(targetSize) : new Float32Array(targetSize);
     this.valid = new Float32Array(batch);
     this.metricsBuffer = f.outputs.find((o) => o.name === 'metrics')!.buffer;

@@ -125,7 +125,7 @@ describe('spngdc run', () => {
 describe('faults of our own', () => {
   /** A kernel that traps: it is given a grid beyond memory. */
   const trapping = (): string =>
-    writeTiny((m) => (m.program.kernels[1].grid = 2 ** 30), tinyFiles().set('kernels/program.wasm', copyModule()));
+    writeTiny((m) => (m.programs[0].kernels[1].grid = 2 ** 30), tinyFiles().set('kernels/program.wasm', copyModule()));
   it('are one line and exit 70', async () => {
     const { code, err } = await spngdc('run', trapping(), '--data', csv(1), '--quiet');
     expect(code).toBe(70);

@@ -38,7 +38,7 @@ it('the trained .onnx gives in onnxruntime what the program gives: the same logi
   const { logits } = await session.run({ image: new Tensor('float32', images, [set.count, 1, 8, 8]) });
   const theirs = logits.data as Float32Array;
 
-  const predict = manifest.program.functions.find((f) => f.name === 'predict')!;
+  const predict = manifest.programs[0].functions.find((f) => f.name === 'predict')!;
   device.write(predict.inputs[0].buffer, images.slice(0, 64 * 64));
   device.run('predict');
   const ours = device.read(predict.outputs[0].buffer) as Float32Array;

@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { splitDamping } from '../../compiler/curvature/damping.js';
-import { solveUnitBlocks } from '../../compiler/curvature/unit-batch-norm.js';
+import { solveUnitBlocks } from '../../compiler/curvature/unit-blocks.js';
 import { Builder } from '../../ir/builder.js';
 import { evaluate } from '../../ir/evaluate.js';
 import type { Value } from '../../ir/graph.js';

@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type CompileOptions, runPasses } from '../../compiler/compile.js';
+import { WASM_MODULE } from '../../ir/artifact.js';
 import { parseModule, parseProgram, printModule, printProgram } from '../../ir/text/spn.js';
 
 const models = '../shared/data/models';
@@ -54,12 +55,12 @@ describe.runIf(existsSync(models))('real models', () => {
     const found: Record<string, number> = {};
     for (const p of stages.placed.parameters) found[p.rule] = (found[p.rule] ?? 0) + 1;
     expect(found).toEqual(rules);
-    expect(WebAssembly.validate(stages.wasm as Uint8Array<ArrayBuffer>)).toBe(true);
+    expect(WebAssembly.validate(stages.code[0].files.get(WASM_MODULE) as Uint8Array<ArrayBuffer>)).toBe(true);
     for (const module of [stages.model, stages.train, stages.placed]) {
       const text = printModule(module);
       expect(printModule(parseModule(text)) === text).toBe(true);
     }
-    const text = printProgram(stages.program);
+    const text = printProgram(stages.code[0].program);
     expect(printProgram(parseProgram(text)) === text).toBe(true);
   });
 });

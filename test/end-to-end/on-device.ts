@@ -1,34 +1,74 @@
 /**
- * Runs a compiled model's functions both on the wasm device and in the float64 evaluator, from the same state and inputs.
+ * Runs a compiled model's functions both on a device and in the float64 evaluator, from the same state and inputs.
  */
 import { type CompileOptions, compile, runPasses, type Stages } from '../../compiler/compile.js';
-import { MANIFEST } from '../../ir/artifact.js';
+import { MANIFEST, type Target } from '../../ir/artifact.js';
 import { manifestSchema } from '../../ir/artifact-schema.js';
 import { type Evaluation, evaluate } from '../../ir/evaluate.js';
 import { type Func, findFunction, type Value } from '../../ir/graph.js';
 import { mix32 } from '../../ir/random.js';
 import { concrete, product, storedCount } from '../../ir/types.js';
+import type { Artifact } from '../../runtime/artifact.js';
+import type { Device } from '../../runtime/devices/device.js';
+import { openDevice } from '../../runtime/devices/open.js';
 import { WasmDevice } from '../../runtime/devices/wasm/device.js';
+import { useSwiftShader } from '../targets/swiftshader.mjs';
 
 export { relativeError } from './relative-error.js';
 
-export interface OnDevice {
+export interface OnDevice<D extends Device = Device> {
   readonly stages: Stages;
-  readonly device: WasmDevice;
+  readonly device: D;
 }
 
 export type Data = Record<string, Float32Array | Int32Array>;
 
-export function load(bytes: Uint8Array, name: string, options: CompileOptions): OnDevice {
+interface Compiled {
+  readonly stages: Stages;
+  readonly artifact: Artifact;
+}
+
+function compiledFor(target: Target, bytes: Uint8Array, name: string, given: CompileOptions): Compiled {
+  const options: CompileOptions = { ...given, targets: [target] };
   const { files } = compile(bytes, name, options);
   const manifest = manifestSchema.parse(JSON.parse(new TextDecoder().decode(files.get(MANIFEST))));
-  const device = WasmDevice.load({ dir: '', manifest, files, weights: new Map() });
-  const stages = runPasses(bytes, name, options);
-  for (const entry of stages.placed.state) {
-    const initial = stages.placed.weights.get(entry.name);
+  return { stages: runPasses(bytes, name, options), artifact: { dir: '', manifest, files, weights: new Map() } };
+}
+
+/** Gives all state its first value. */
+export async function initialise(stages: Stages, device: Device): Promise<void> {
+  writeWeights(stages, device);
+  await device.run('init');
+}
+
+function writeWeights({ placed }: Stages, device: Device): void {
+  for (const entry of placed.state) {
+    const initial = placed.weights.get(entry.name);
     if (entry.init.kind === 'weights' && initial) device.write(entry.name, initial.data);
   }
+}
+
+/** On the wasm device, initialised. */
+export function load(bytes: Uint8Array, name: string, options: CompileOptions): OnDevice<WasmDevice> {
+  const { stages, artifact } = compiledFor('wasm', bytes, name, options);
+  const device = WasmDevice.load(artifact);
+  writeWeights(stages, device);
   device.run('init');
+  return { stages, device };
+}
+
+/** On any target; on `webgpu` by a software driver. */
+export async function loadOn(
+  target: Target,
+  bytes: Uint8Array,
+  name: string,
+  options: CompileOptions,
+): Promise<OnDevice> {
+  if (target === 'wasm') return load(bytes, name, options);
+  useSwiftShader();
+  const { stages, artifact } = compiledFor(target, bytes, name, options);
+  const device = await openDevice(artifact, 'SwiftShader');
+  await initialise(stages, device);
   return { stages, device };
 }
 
@@ -53,7 +93,7 @@ export function inputsFor(func: Func, classes: number, scalars: Readonly<Record<
 
 /** Runs `name` on the device and in the evaluator from the device's present state; leaves the device stepped. */
 export function both(
-  on: OnDevice,
+  on: OnDevice<WasmDevice>,
   name: string,
   inputs: Data,
 ): { device: WasmDevice; reference: Evaluation; func: Func } {
@@ -61,12 +101,12 @@ export function both(
   const state: Record<string, Float64Array> = {};
   for (const v of func.reads) state[v.name] = Float64Array.from(on.device.read(v.name) as Float32Array);
   const reference = evaluate(func, inputs, state);
-  for (const i of on.stages.program.functions.find((f) => f.name === name)!.inputs)
+  for (const i of on.device.program.functions.find((f) => f.name === name)!.inputs)
     on.device.write(i.buffer, inputs[i.name]);
   on.device.run(name);
   return { device: on.device, reference, func };
 }
 
 export function outputBuffer(on: OnDevice, func: string, output: string): string {
-  return on.stages.program.functions.find((f) => f.name === func)!.outputs.find((o) => o.name === output)!.buffer;
+  return on.device.program.functions.find((f) => f.name === func)!.outputs.find((o) => o.name === output)!.buffer;
 }

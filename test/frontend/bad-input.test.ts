@@ -88,7 +88,7 @@ const bad: Readonly<Record<string, Bad>> = {
   },
   'data in another file': {
     code: 106,
-    says: /another file/,
+    says: /tensor "w" keeps its data in the file "", which cannot be read/,
     graph: { nodes: [relu], initializers: [{ ...floats('w', [1], []), dataLocation: 1 }] },
   },
   'a target shape computed from data': {

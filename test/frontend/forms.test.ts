@@ -66,6 +66,36 @@ describe('what trains', () => {
     expect(trained(module)).toEqual(['w', 'b', 'bi']);
   });
 
+  it('takes class tokens, and the scale of a branch that is added to another', () => {
+    const { module } = load({
+      nodes: [
+        node('MatMul', ['x', 'w'], ['h']),
+        node('Shape', ['h'], ['s']),
+        node('Gather', ['s', 'zero'], ['n'], { axis: 0 }),
+        node('Unsqueeze', ['n', 'zero'], ['n1']),
+        node('Concat', ['n1', 'minus'], ['target'], { axis: 0 }),
+        node('Expand', ['token', 'target'], ['tokens']),
+        node('Concat', ['tokens', 'h'], ['t'], { axis: 1 }),
+        node('Mul', ['gamma', 't'], ['branch']),
+        node('Mul', ['t', 'rotation'], ['turned']),
+        node('Add', ['t', 'branch'], ['u']),
+        node('Add', ['u', 'turned'], ['y']),
+      ],
+      inputs: [valueInfo('x', ['N', 6, 4])],
+      initializers: [
+        w,
+        ints('zero', [], [0]),
+        ints('minus', [2], [1, 3]),
+        floats('token', [1, 1, 3], [0, 0, 0]),
+        floats('gamma', [3], wave(3)),
+        // One number for each position and channel is no scale that is learned: a table of sines.
+        floats('rotation', [7, 3], wave(21)),
+      ],
+    });
+    expect(trained(module)).toEqual(['w', 'token', 'gamma']);
+    expect(outputShape(module)).toBe('[N,7,3]');
+  });
+
   it('freezes and trains by pattern', () => {
     const g: Graph = {
       nodes: [node('Gemm', ['x', 'fc.w', 'fc.b'], ['h']), node('Mul', ['h', 'scale'], ['y'])],

@@ -59,13 +59,55 @@ export interface Graph {
   readonly initializers?: readonly object[];
   readonly outputs?: readonly string[];
   readonly opset?: number;
+  /** Model-local functions, FunctionProtos of domain `local`. */
+  readonly functions?: readonly object[];
 }
+
+/** A graph as the branch of an If. */
+export const branch = (
+  name: string,
+  nodes: readonly object[],
+  outputs: readonly string[],
+  initializers: readonly object[] = [],
+) => ({
+  type: 5,
+  g: {
+    name,
+    node: nodes,
+    output: outputs.map((name) => ({ name, type: { tensorType: { elemType: FLOAT } } })),
+    initializer: initializers,
+  },
+});
+
+export const localFunction = (
+  name: string,
+  inputs: readonly string[],
+  outputs: readonly string[],
+  nodes: readonly object[],
+  attributes: readonly string[] = [],
+  opset = 13,
+) => ({
+  name,
+  domain: 'local',
+  input: [...inputs],
+  output: [...outputs],
+  attribute: [...attributes],
+  node: nodes,
+  opsetImport: [
+    { domain: '', version: opset },
+    { domain: 'local', version: 1 },
+  ],
+});
+
+/** A call of a local function. */
+export const call = (...of: Parameters<typeof node>) => ({ ...node(...of), domain: 'local' });
 
 /** One input x[N,4] and one output y unless told otherwise. */
 export function onnxFile(g: Graph): Uint8Array {
   const message = {
     irVersion: 8,
-    opsetImport: [{ domain: '', version: g.opset ?? 13 }],
+    opsetImport: [{ domain: '', version: g.opset ?? 13 }, ...(g.functions ? [{ domain: 'local', version: 1 }] : [])],
+    functions: g.functions ?? [],
     graph: {
       name: 'test',
       node: g.nodes,

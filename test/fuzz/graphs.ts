@@ -307,12 +307,13 @@ const curvature: Step = (g) => {
   const { b, r } = g;
   const scale = b.fill(0.1);
   const features = anyThat(g, (s) => s.length >= 2 && s[s.length - 1] <= 12);
-  const patches = r.chance(0.4) ? anyThat(g, (s) => s.length === 4 && s[1] <= 3 && s[2] >= 2 && s[3] >= 2) : undefined;
+  const patches = r.chance(0.4) ? anyThat(g, (s) => s.length === 4 && s[1] <= 4 && s[2] >= 2 && s[3] >= 2) : undefined;
   let moment: Value;
   if (patches) {
-    const [, , h, w] = dims(patches);
-    moment = b.node('patch_second_moment', [patches, scale], {
-      attrs: { ...windowFor(r, h, w).attrs, groups: 1, ones: r.chance(0.5) },
+    const [n, c, h, w] = dims(patches);
+    const weights = r.chance(0.5) ? [ofShape(g, [n])] : [];
+    moment = b.node('patch_second_moment', [patches, scale, ...weights], {
+      attrs: { ...windowFor(r, h, w).attrs, groups: c > 3 || r.chance(0.5) ? c : 1, ones: r.chance(0.5) },
     });
   } else {
     if (!features) return undefined;

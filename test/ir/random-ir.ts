@@ -381,7 +381,7 @@ export function randomProgram(r: Rng): Program {
         layout,
         shape: sizes,
         bytes: r.int(0, 1e9),
-        role: r.pick(['state', 'input', 'output', 'constant', 'transient']),
+        role: r.pick(['state', 'input', 'output', 'constant', 'transient', 'window']),
       };
     }),
     kernels: r.list(0, 4, () => ({
@@ -393,9 +393,16 @@ export function randomProgram(r: Rng): Program {
       computes: r.list(0, 3, () => name(r)),
       source: name(r),
       stopped: name(r),
+      ...(r.chance(0.5) && {
+        dispatch: {
+          workgroups: [r.int(1, 65535), r.int(1, 99)] as const,
+          access: r.list(0, 3, () => r.pick(['read', 'readwrite'] as const)),
+        },
+      }),
     })),
     functions: r.list(0, 3, () => ({
       name: name(r),
+      ...(r.chance(0.5) && { waves: r.int(0, 99) }),
       inputs: ports(),
       outputs: ports(),
       segments: r.list(0, 3, () => ({

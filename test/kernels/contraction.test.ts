@@ -1,10 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { lowerContraction, type TileChoice } from '../../compiler/kernels/contraction.js';
 import { chooseAlgorithm } from '../../compiler/kernels/contraction-algorithms.js';
+import {
+  blockChoices,
+  type ContractionChoice,
+  lowerContraction as lowerForGpu,
+} from '../../compiler/kernels/gpu/contraction.js';
 import { Builder } from '../../ir/builder.js';
 import type { Func } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { product, tensor } from '../../ir/types.js';
+import { runDawn } from '../targets/run-dawn.js';
+import { runInterpreted } from '../targets/run-wasm.js';
 import { agrees, noise } from './execute.js';
 import { near, regionOf, runners, runRegion, truthOf } from './lowered.js';
 
@@ -15,6 +22,16 @@ const choices: readonly Partial<TileChoice>[] = [
   { mr: 2, nr: 16, kc: 7, mc: 6, nc: 16 },
   { mr: 2, nr: 16 },
 ];
+
+/** For a GPU: each block shape, each way to split single results, and the algorithm's own choice. */
+const gpuChoices: readonly (ContractionChoice | undefined)[] = [
+  undefined,
+  ...blockChoices,
+  { results: 256 },
+  { results: 8 },
+  { results: 1 },
+];
+let turn = 0;
 
 const builder = (): Builder => new Builder('f', passLoc('test'));
 
@@ -37,6 +54,24 @@ function check(
   );
   const region = regionOf(func);
   const want = truthOf(func, inputs);
+  // Choices take turns. A software driver takes a second or more to compile a kernel: it gets one of some problems here, and
+  // each choice once below.
+  turn++;
+  const onDawn = turn % 6 === 0;
+  const results = want.reduce((n, w) => Math.max(n, w.length), 0);
+  // What is large is for the CPU's own blocks; an interpreter would take minutes.
+  const large = results * terms > 2e6;
+  for (const choice of large
+    ? []
+    : [undefined, gpuChoices[turn % gpuChoices.length], gpuChoices[(turn + 3) % gpuChoices.length]]) {
+    // A workgroup for each result: too many for an interpreter.
+    if (choice && 'results' in choice && results * (256 / choice.results) > 20_000) continue;
+    for (const run of [runInterpreted, ...(onDawn && choice === undefined ? [runDawn] : [])]) {
+      const got = runRegion(region, lowerForGpu(region, 'k', choice), inputs, run);
+      for (const [i, w] of want.entries())
+        near(got[i], w, toleranceOf(terms), `${what} for a GPU ${JSON.stringify(choice)} ${run.name}`);
+    }
+  }
   for (const [n, choice] of some.entries())
     for (const [target, run] of Object.entries(on)) {
       // Own and smallest blocks everywhere; the others, which differ from these in sizes only, on the target alone.
@@ -139,6 +174,11 @@ const convs: readonly Conv[] = [
   { x: [1, 2, 13, 11], outputs: 2, kernel: [3, 2], pads: [1, 2, 3, 0], strides: [4, 6], dilations: [2, 4] },
   { x: [2, 2, 1, 1], outputs: 3, kernel: [3, 3], pads: [1, 1, 1, 1] },
   { x: [1, 1, 15, 15], outputs: 2, kernel: [5, 5], strides: [4, 4], pads: [2, 2, 2, 2] },
+  { x: [3, 3, 9, 8], outputs: 3, kernel: [3, 3], pads: [2, 1, 1, 3], dilations: [2, 3], strides: [1, 2], groups: 3 },
+  { x: [2, 3, 5, 7], outputs: 6, kernel: [3, 1], pads: [1, 0, 1, 0], groups: 3 },
+  { x: [2, 6, 7, 5], outputs: 3, kernel: [2, 2], strides: [3, 1], dilations: [1, 2], groups: 3 },
+  { x: [3, 6, 4, 5], outputs: 4, kernel: [1, 1], strides: [2, 3], groups: 2 },
+  { x: [2, 4, 1, 30], outputs: 4, kernel: [1, 5], pads: [0, 4, 0, 3], dilations: [1, 2], groups: 4 },
 ];
 
 const attrsOf = (c: Conv) => ({
@@ -281,6 +321,8 @@ describe('many blocks', () => {
     const cases: readonly (readonly [Conv, boolean])[] = [
       [{ x: [5, 16, 20, 20], outputs: 16, kernel: [3, 3], pads: [1, 1, 1, 1] }, true],
       [{ x: [2, 33, 12, 12], outputs: 33, kernel: [3, 3], pads: [1, 1, 1, 1] }, false],
+      [{ x: [5, 9, 31, 29], outputs: 9, kernel: [3, 3], pads: [1, 1, 1, 1], strides: [2, 1], groups: 9 }, true],
+      [{ x: [70, 12, 7, 7], outputs: 12, kernel: [1, 1], groups: 12 }, false],
     ];
     for (const [c, ones] of cases) {
       const b = builder();
@@ -306,6 +348,21 @@ describe('many blocks', () => {
 });
 
 describe('second moment', () => {
+  it('is made of dot products where groups have few features', () => {
+    const algorithm = (c: Conv, ones = false): string => {
+      const b = builder();
+      const inputs = [b.input('x', tensor('f32', c.x)), b.input('s', tensor('f32', []))];
+      b.node('patch_second_moment', inputs, { attrs: { ...attrsOf(c), kernel: c.kernel, ones } });
+      return chooseAlgorithm(b.nodes[0]).name;
+    };
+    const depthwise: Conv = { x: [1, 4, 6, 6], outputs: 4, kernel: [3, 3], groups: 4 };
+    expect(algorithm(depthwise)).toBe('narrow-moment');
+    expect(algorithm(depthwise, true)).toBe('narrow-moment');
+    expect(algorithm({ ...depthwise, kernel: [2, 5] }, true)).toBe('symmetric-gemm');
+    expect(algorithm({ ...depthwise, groups: 2 })).toBe('symmetric-gemm');
+    expect(algorithm({ ...depthwise, x: [1, 1, 6, 6], groups: 1 })).toBe('symmetric-gemm');
+  });
+
   const shapes: readonly (readonly [number[], number])[] = [
     [[5, 7], 1],
     [[40, 3], 1],
@@ -362,3 +419,28 @@ it('lowers the regions that fusion makes of a small convolutional layer and its 
   const inputs = Object.fromEntries(Object.entries(sizes).map(([name, n], i) => [name, noise(n, i + 1)]));
   agrees(b.finish(), { ...inputs, valid: Float64Array.of(1, 1, 0, 1) });
 });
+
+describe('choices for a GPU on Dawn', () => {
+  it.each(gpuChoices)('%j', (choice) => {
+    const b = builder();
+    const x = b.input('x', tensor('f32', [2, 3, 9, 7]));
+    const w = b.input('w', tensor('f32', [20, 3, 3, 3]));
+    const attrs = { strides: [2, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 };
+    b.output('y', b.node('relu', [b.node('conv', [x, w], { attrs })]));
+    checkOnDawn(b.finish(), 27, choice);
+    const m = builder();
+    const moment = { kernel: [3, 3], strides: [1, 1], pads: [1, 0, 1, 0], dilations: [1, 1], groups: 1, ones: true };
+    const operands = [m.input('x', tensor('f32', [2, 3, 6, 7])), m.input('scale', tensor('f32', []))];
+    m.output('A', m.node('patch_second_moment', operands, { attrs: moment }));
+    checkOnDawn(m.finish(), 60, choice);
+  });
+});
+
+function checkOnDawn(func: Func, terms: number, choice: ContractionChoice | undefined): void {
+  const inputs = Object.fromEntries(
+    func.inputs.map((v, i) => [v.name, noise(product(v.type.shape as number[]), i + 1)]),
+  );
+  const region = regionOf(func);
+  const got = runRegion(region, lowerForGpu(region, 'k', choice), inputs, runDawn);
+  for (const [i, w] of truthOf(func, inputs).entries()) near(got[i], w, toleranceOf(terms), JSON.stringify(choice));
+}

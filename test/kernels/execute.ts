@@ -4,6 +4,7 @@
  */
 import { expect } from 'vitest';
 import { fuse } from '../../compiler/kernels/fuse.js';
+import { lowerForGpu } from '../../compiler/kernels/gpu/lower.js';
 import { lowerRegion } from '../../compiler/kernels/lower.js';
 import type { Region } from '../../compiler/kernels/region.js';
 import { evaluate } from '../../ir/evaluate.js';
@@ -12,11 +13,17 @@ import type { Kernel } from '../../ir/kernel.js';
 import { interpret, type KernelData } from '../../ir/kernel-interpret.js';
 import { type DType, storedCount } from '../../ir/types.js';
 import { verifyKernel } from '../../ir/verify-kernel.js';
+import { runDawn } from '../targets/run-dawn.js';
 import { runWasm } from '../targets/run-wasm.js';
 
 export function storage(dtype: DType, from: number | ArrayLike<number>): KernelData {
   const make = dtype === 'f32' || dtype === 'f16' ? Float32Array : dtype === 'i32' ? Int32Array : Uint8Array;
   return typeof from === 'number' ? new make(from) : make.from(from);
+}
+
+/** Memory for the parameters behind the region's own; nobody may rely on what is in it. */
+export function scratchOf(kernel: Kernel, own: number): Record<string, KernelData> {
+  return Object.fromEntries(kernel.params.slice(own).map((p) => [p.name, storage('f32', p.length).fill(Number.NaN)]));
 }
 
 export interface Executed {
@@ -33,11 +40,18 @@ const onWasm: Runner = (kernel, buffers) => {
   for (const [name, data] of Object.entries(after)) buffers[name].set(data as never);
 };
 
+const onDawn: Runner = (kernel, buffers) => {
+  for (const [name, data] of Object.entries(runDawn(kernel, buffers))) buffers[name].set(data as never);
+};
+
+export type Lowering = (region: Region, name: string) => Kernel;
+
 export function execute(
   func: Func,
   inputs: Record<string, ArrayLike<number>>,
   enabled = true,
   run: Runner = interpret,
+  lower: Lowering = lowerRegion,
 ): Executed {
   const { regions, aliasOf } = fuse(func, { enabled });
   const memory = new Map<Value, KernelData>();
@@ -49,7 +63,7 @@ export function execute(
   };
   const kernels: Kernel[] = [];
   regions.forEach((region, k) => {
-    const kernel = lowerRegion(region, `k${k}`);
+    const kernel = lower(region, `k${k}`);
     verifyKernel(kernel);
     kernels.push(kernel);
     const reads = region.inputs.map((v) => {
@@ -64,7 +78,10 @@ export function execute(
       memory.set(v, data);
       return data;
     });
-    run(kernel, Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])));
+    run(kernel, {
+      ...Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])),
+      ...scratchOf(kernel, reads.length + writes.length),
+    });
   });
   const outputs: Record<string, KernelData> = {};
   for (const o of func.outputs) outputs[o.name] = memory.get(root(o.value))!;
@@ -80,8 +97,14 @@ export function agrees(func: Func, inputs: Record<string, ArrayLike<number>>, to
     [...func.inputs, ...func.reads].map((v) => [v.name, Float64Array.from(storage(v.type.dtype, inputs[v.name]))]),
   );
   const truth = evaluate(func, rounded, rounded).outputs;
-  const runs = [execute(func, inputs), execute(func, inputs, false), execute(func, inputs, true, onWasm)];
-  const ways = ['fused', 'unfused', 'fused on wasm'];
+  const runs = [
+    execute(func, inputs),
+    execute(func, inputs, false),
+    execute(func, inputs, true, onWasm),
+    execute(func, inputs, true, interpret, lowerForGpu),
+    execute(func, inputs, true, onDawn, lowerForGpu),
+  ];
+  const ways = ['fused', 'unfused', 'fused on wasm', 'fused for a GPU', 'fused on Dawn'];
   runs.forEach((run, k) => {
     for (const [name, want] of Object.entries(truth)) {
       const got = run.outputs[name];

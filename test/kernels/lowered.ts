@@ -12,7 +12,7 @@ import type { KernelData } from '../../ir/kernel-interpret.js';
 import { storedCount } from '../../ir/types.js';
 import { verifyKernel } from '../../ir/verify-kernel.js';
 import { runInterpreted, runWasm } from '../targets/run-wasm.js';
-import { storage } from './execute.js';
+import { scratchOf, storage } from './execute.js';
 
 /** The whole function as one region. */
 export function regionOf(func: Func): Region {
@@ -44,7 +44,10 @@ export function runRegion(
   verifyKernel(kernel);
   const reads = region.inputs.map((v) => storage(v.type.dtype, inputs[v.name]));
   const writes = region.outputs.map((v) => storage(v.type.dtype, storedCount(v.type)).fill(77));
-  const after = run(kernel, Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])));
+  const after = run(kernel, {
+    ...Object.fromEntries([...reads, ...writes].map((data, i) => [`p${i}`, data])),
+    ...scratchOf(kernel, reads.length + writes.length),
+  });
   return writes.map((_, i) => after[`p${reads.length + i}`]);
 }
 

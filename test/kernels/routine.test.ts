@@ -1,9 +1,14 @@
 import { describe, expect, it } from 'vitest';
+import { lowerInverse } from '../../compiler/kernels/gpu/inverse.js';
+import type { Region } from '../../compiler/kernels/region.js';
 import { lowerRoutine } from '../../compiler/kernels/routine.js';
 import { Builder } from '../../ir/builder.js';
 import type { Func } from '../../ir/graph.js';
+import type { Kernel } from '../../ir/kernel.js';
 import { passLoc } from '../../ir/loc.js';
 import { symmetric, tensor } from '../../ir/types.js';
+import { runDawn } from '../targets/run-dawn.js';
+import { runInterpreted } from '../targets/run-wasm.js';
 import { noise } from './execute.js';
 import { near, type Runner, regionOf, runners, runRegion, truthOf } from './lowered.js';
 
@@ -35,12 +40,29 @@ const trace = (a: Float64Array, n: number): number => {
   return s;
 };
 
+/** A form of the routine, where it runs, and the blocks that it can eliminate at once. */
+interface Way {
+  readonly run: Runner;
+  readonly lower: (region: Region, name: string, block?: number) => Kernel;
+  readonly blocks: readonly number[];
+  /** Every n-th size is tried: a software driver takes a second to compile one. */
+  readonly each: number;
+}
+
+const ways: readonly (readonly [string, Way])[] = [
+  ...Object.entries(runners).map(
+    ([name, run]) => [name, { run, lower: lowerRoutine, blocks: [8, 16, 32, 64], each: 1 }] as const,
+  ),
+  ['interpreter, for a GPU', { run: runInterpreted, lower: lowerInverse, blocks: [4, 8, 16, 32], each: 1 }],
+  ['Dawn', { run: runDawn, lower: lowerInverse, blocks: [32], each: 34 }],
+];
+
 /**
  * Cholesky's inverse has a relative error of about condition * 2^-24, times a small factor; the condition is at most
  * (trace + shift) / shift. The tolerance takes that bound, relative to the largest element (at most 1 / shift).
  */
 function check(
-  run: Runner,
+  { run, lower }: Way,
   n: number,
   shift: number,
   rank: number,
@@ -55,22 +77,25 @@ function check(
   const condition = (trace(x, n) + damping) / damping;
   for (const block of blocks) {
     const region = regionOf(f);
-    const [got, failures] = runRegion(region, lowerRoutine(region, 'k', block), inputs, run);
+    const [got, failures] = runRegion(region, lower(region, 'k', block), inputs, run);
     expect(failures[0]).toBe(0);
     near(got, want, condition * 2 ** -22 * largest, `n=${n} block=${block}`);
   }
 }
 
-describe.each(Object.entries(runners))('damped_inverse on %s', (_, run) => {
+describe.each(ways)('damped_inverse on %s', (_, way) => {
+  const { run, lower, blocks, each } = way;
   it('inverts every size from 1 to 70', () => {
-    for (let n = 1; n <= 70; n++) check(run, n, 0.1, 2 * n, n % 7 === 0 ? [8, 16, 32, 64] : [undefined]);
+    for (let n = 1; n <= 70; n += each) check(way, n, 0.1, 2 * n, n % 7 === 0 || each > 1 ? blocks : [undefined]);
   });
   it('inverts larger sizes', () => {
-    check(run, 129, 0.05, 200);
-    check(run, 300, 0.05, 100);
+    if (each > 1) return;
+    check(way, 129, 0.05, 200);
+    check(way, 300, 0.05, 100);
   });
   it('keeps the accuracy of Cholesky for factors of low rank with little damping', () => {
-    for (const shift of [1e-2, 1e-3, 1e-4]) check(run, 64, shift, 30, [16, 32, 64]);
+    const some = blocks.length > 1 ? blocks.slice(1) : blocks;
+    for (const shift of [1e-2, 1e-3, 1e-4]) check(way, 64, shift, 30, some);
   });
   it('inverts a batch, each with its shift', () => {
     const n = 9;
@@ -79,9 +104,23 @@ describe.each(Object.entries(runners))('damped_inverse on %s', (_, run) => {
     for (let b = 0; b < 6; b++) x.set(moment(n, 12, b + 1), b * packed(n));
     const inputs = { x, shift: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], previous: new Float64Array(6 * packed(n)) };
     const region = regionOf(f);
-    const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs, run);
+    const [got, failures] = runRegion(region, lower(region, 'k'), inputs, run);
     near(got, truthOf(f, inputs)[0], 1e-4, 'batch');
     expect([...failures]).toEqual([0, 0, 0, 0, 0, 0]);
+  });
+  it('keeps the previous inverse of one of a batch, and counts for it alone', () => {
+    for (const n of [1, 9]) {
+      const f = inverse(n, [4]);
+      const x = Float64Array.from([1, 2, 3, 4].flatMap((seed) => [...moment(n, 12, seed)]));
+      x[2 * packed(n)] = Number.NaN;
+      const previous = noise(4 * packed(n), 6);
+      const inputs = { x, shift: [0.5, 0.1, 0.2, 0.3], previous };
+      const region = regionOf(f);
+      const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs, run);
+      expect([...failures]).toEqual([0, 0, 4, 0]);
+      near(got, truthOf(f, inputs)[0], 1e-4, `n=${n}`);
+      near(got.slice(2 * packed(n), 3 * packed(n)), previous.slice(2 * packed(n), 3 * packed(n)), 1e-6, 'previous');
+    }
   });
   it('adds damping to an indefinite matrix until it is positive, and counts', () => {
     for (const n of [3, 20, 40]) {
@@ -93,7 +132,7 @@ describe.each(Object.entries(runners))('damped_inverse on %s', (_, run) => {
       const [want, failed] = truthOf(f, inputs);
       expect(failed[0]).toBe(2);
       const region = regionOf(f);
-      const [got, failures] = runRegion(region, lowerRoutine(region, 'k', 16), inputs, run);
+      const [got, failures] = runRegion(region, lower(region, 'k', 16), inputs, run);
       expect(failures[0]).toBe(2);
       near(got, want, 1e-5, `n=${n}`);
     }
@@ -114,7 +153,7 @@ describe.each(Object.entries(runners))('damped_inverse on %s', (_, run) => {
       const f = inverse(n);
       const inputs = { x, shift: [shift], previous };
       const region = regionOf(f);
-      const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs, run);
+      const [got, failures] = runRegion(region, lower(region, 'k'), inputs, run);
       expect(failures[0], what).toBe(4);
       near(got, previous, 1e-6, what);
     }

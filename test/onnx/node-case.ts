@@ -4,10 +4,11 @@
  */
 import { decode, type OnnxModel } from '../../compiler/frontend/onnx/decode.js';
 import { FunctionImport } from '../../compiler/frontend/onnx/function-import.js';
+import type { Tensor } from '../../compiler/frontend/onnx/held-tensors.js';
 import { type PlannedTensor, planState } from '../../compiler/frontend/onnx/state-plan.js';
 import { type OnnxTensor, readTensor } from '../../compiler/frontend/onnx/tensor-data.js';
 import { sortNodes } from '../../compiler/frontend/onnx/topology.js';
-import type { DataInput, Tensor } from '../../compiler/frontend/onnx/weights.js';
+import type { DataInput } from '../../compiler/frontend/onnx/weights.js';
 import { fuse } from '../../compiler/kernels/fuse.js';
 import { lowerRegion } from '../../compiler/kernels/lower.js';
 import { mergeCommonSubexpressions } from '../../compiler/passes/common-subexpressions.js';

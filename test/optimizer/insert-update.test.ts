@@ -71,7 +71,7 @@ describe('sgd', () => {
         w1.map((w, i) => w + v2[i]),
       );
     }
-    expect(s.names).toEqual(['loss', 'correct', 'count', 'nonfinite']);
+    expect(s.names).toEqual(['loss', 'correct', 'count']);
     expect(s.train.outputs.map((o) => o.name)).toEqual(['metrics']);
   });
 });

@@ -79,6 +79,32 @@ describe('softmax cross-entropy', () => {
     expect(run(module, 'train', { x, valid, target: soft }).outputs.loss[0]).toBeCloseTo(sum / 3, 12);
   });
 
+  it('classifies every position of a sequence [N, T, C], behind a softmax or not', () => {
+    const sequence = (head: boolean) =>
+      linear((b, y) => {
+        const positions = b.reshape(y, [N, 2, 2]);
+        return head ? b.node('softmax', [positions], { attrs: { axis: 2 } }) : positions;
+      }, 4);
+    const [raw, behind] = [sequence(false), sequence(true)].map((net) => attachLoss(modelOf(net)));
+    expect(raw.loss).toMatchObject({
+      kind: 'softmax-cross-entropy',
+      target: { dtype: 'i32', shape: [N, 2], classes: 2 },
+    });
+    const labels = [0, 1, 1, 1, 0, 0, 1, 0];
+    const { outputs, values } = run(raw.module, 'train', { x, valid, target: labels });
+    const y = values.get('logits')!;
+    const rows = labels.map((label, r) => ({ label, z: [y[2 * r], y[2 * r + 1]], valid: valid[r >> 1] }));
+    const sum = rows.reduce((s, r) => s + r.valid * (logSum(r.z) - r.z[r.label]), 0);
+    const right = rows.reduce((s, r) => s + r.valid * Number(r.z[r.label] > r.z[1 - r.label]), 0);
+    expect(outputs.loss[0]).toBeCloseTo(sum / 6, 12);
+    expect(outputs.correct[0]).toBeCloseTo(right / 2, 12);
+    expect(run(behind.module, 'train', { x, valid, target: labels }).outputs.loss[0]).toBeCloseTo(sum / 6, 12);
+    const soft = labels.flatMap((label) => [1 - label, label]);
+    const { module, loss } = attachLoss(modelOf(sequence(false)), { labels: 'soft' });
+    expect(loss.target!.shape).toEqual([N, 2, 2]);
+    expect(run(module, 'train', { x, valid, target: soft }).outputs.loss[0]).toBeCloseTo(sum / 6, 12);
+  });
+
   it('leaves predict as it was', () => {
     const before = modelOf(softmax);
     const { module } = attachLoss(before);
@@ -139,7 +165,7 @@ describe('what the user must mend', () => {
         { loss: 'softmax-cross-entropy' },
       ),
     ).toThrow(expect.objectContaining({ code: 203 }));
-    expect(failing(linear((b, y) => b.reshape(y, [N, 2, 2]), 4))).toThrow(expect.objectContaining({ code: 204 }));
+    expect(failing(linear((b, y) => b.reshape(y, [N, 2, 1, 2]), 4))).toThrow(expect.objectContaining({ code: 204 }));
   });
 
   it('a name that the training function needs', () => {

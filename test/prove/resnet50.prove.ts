@@ -87,7 +87,7 @@ describe.runIf(existsSync(file))('ResNet-50, one step', () => {
     };
     reference = all(false);
     rounded = all(true);
-    for (const i of on.stages.program.functions.find((f) => f.name === 'train')!.inputs)
+    for (const i of on.device.program.functions.find((f) => f.name === 'train')!.inputs)
       on.device.write(i.buffer, inputs[i.name]);
     on.device.run('train');
   }, 3_600_000);

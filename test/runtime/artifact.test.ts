@@ -39,35 +39,39 @@ describe('loading an artifact', () => {
     ['a missing part', 402, (m) => delete m.batch],
     ['an unknown key', 402, (m) => (m.extra = 1)],
     ['a batch of zero', 402, (m) => (m.batch.train = 0)],
-    ['a negative offset', 402, (m) => (m.program.buffers[1].offset = -256)],
+    ['a negative offset', 402, (m) => (m.programs[0].buffers[1].offset = -256)],
     ['a model name that is a path', 402, (m) => (m.model.name = '../evil')],
     ['a file path that leaves the folder', 402, (m) => (m.files['../x'] = m.files['program.spn'])],
     ['an absolute file path', 402, (m) => (m.files['/etc/passwd'] = m.files['program.spn'])],
     ['a file that is not there', 404, (m) => (m.files['kernels/other.wasm'] = m.files['program.spn'])],
     ['a wrong size', 405, (m) => m.files['program.spn'].bytes++],
     ['a wrong hash', 406, (m) => (m.files['program.spn'].sha256 = 'f'.repeat(64))],
-    ['a buffer beyond its memory', 408, (m) => (m.program.memories[0].bytes = 1280)],
-    ['a buffer in no memory', 408, (m) => (m.program.buffers[0].memory = 'other')],
-    ['an unaligned buffer', 408, (m) => (m.program.buffers[0].offset = 4)],
-    ['a buffer with the bytes of another type', 409, (m) => (m.program.buffers[1].bytes = 4)],
-    ['a packed tensor that is not square', 409, (m) => (m.program.buffers[1].layout = 'packed-lower')],
+    ['a buffer beyond its memory', 408, (m) => (m.programs[0].memories[0].bytes = 1280)],
+    ['a buffer in no memory', 408, (m) => (m.programs[0].buffers[0].memory = 'other')],
+    ['an unaligned buffer', 408, (m) => (m.programs[0].buffers[0].offset = 4)],
+    ['a buffer with the bytes of another type', 409, (m) => (m.programs[0].buffers[1].bytes = 4)],
+    ['a packed tensor that is not square', 409, (m) => (m.programs[0].buffers[1].layout = 'packed-lower')],
     ['state of another shape than its buffer', 409, (m) => (m.state[0].shape = [1, 1])],
     [
       'a step with an unknown kernel',
       410,
-      (m) => (m.program.functions[1].segments[0].steps[0].variants[0].kernel = 'k'),
+      (m) => (m.programs[0].functions[1].segments[0].steps[0].variants[0].kernel = 'k'),
     ],
     ['another batch than the buffers hold', 409, (m) => (m.batch.train = 2)],
     ['another example than the buffers hold', 409, (m) => (m.inputs[0].shape = [1, 5])],
-    ['a step with an unknown buffer', 412, (m) => (m.program.functions[1].segments[0].steps[0].args[0] = 'b')],
-    ['an input with an unknown buffer', 412, (m) => (m.program.functions[1].inputs[0].buffer = 'b')],
-    ['a kernel with two numbers of arguments', 411, (m) => m.program.functions[1].segments[0].steps[0].args.push('w')],
-    ['a missing function', 413, (m) => m.program.functions.pop()],
-    ['two buffers of one name', 421, (m) => m.program.buffers.push(m.program.buffers[0])],
+    ['a step with an unknown buffer', 412, (m) => (m.programs[0].functions[1].segments[0].steps[0].args[0] = 'b')],
+    ['an input with an unknown buffer', 412, (m) => (m.programs[0].functions[1].inputs[0].buffer = 'b')],
+    [
+      'a kernel with two numbers of arguments',
+      411,
+      (m) => m.programs[0].functions[1].segments[0].steps[0].args.push('w'),
+    ],
+    ['a missing function', 413, (m) => m.programs[0].functions.pop()],
+    ['two buffers of one name', 421, (m) => m.programs[0].buffers.push(m.programs[0].buffers[0])],
     ['metrics without the loss', 422, (m) => (m.functions.train.metrics = ['x', 'count'])],
     ['more metrics than the output holds', 422, (m) => m.functions.train.metrics.push('more')],
     ['no metrics', 422, (m) => delete m.functions.eval],
-    ['weights of another shape', 417, (m) => (m.state[0].shape = m.program.buffers[0].shape = [1, 1])],
+    ['weights of another shape', 417, (m) => (m.state[0].shape = m.programs[0].buffers[0].shape = [1, 1])],
   ];
   it.each(broken)('refuses %s: E%i', (_what, code, change) => {
     const error = userError(() => loadArtifact(writeTiny(change)));
@@ -102,7 +106,7 @@ describe('loading an artifact', () => {
   });
 
   it('names the place in a broken manifest', () => {
-    const error = userError(() => loadArtifact(writeTiny((m) => (m.program.buffers[2].offset = 'far'))));
+    const error = userError(() => loadArtifact(writeTiny((m) => (m.programs[0].buffers[2].offset = 'far'))));
     expect(error.loc).toMatch(/manifest\.json: program\.buffers\[2\]\.offset$/);
   });
 
@@ -158,20 +162,20 @@ describe('the wasm device', () => {
     ['bytes that are no module', 414, undefined, new Uint8Array([1, 2, 3, 4])],
     ['a module that imports something else', 414, undefined, copyModule(5, 'fs')],
     ['a module that imports another memory', 414, undefined, copyModule(5, 'env', 'other')],
-    ['a kernel that is not exported', 414, (m) => (m.program.kernels[0].name = 'init'), copyModule()],
+    ['a kernel that is not exported', 414, (m) => (m.programs[0].kernels[0].name = 'init'), copyModule()],
     ['a kernel with other parameters', 411, undefined, copyModule(4)],
-    ['a program for another target', 419, (m) => (m.target = m.program.target = 'webgpu'), copyModule()],
+    ['a program for another target', 419, (m) => (m.programs[0].target = 'webgpu'), copyModule()],
     [
       'a feature that the device lacks',
       415,
-      (m) => m.program.functions[1].segments[0].steps[0].variants[0].requires.features.push('subgroups'),
+      (m) => m.programs[0].functions[1].segments[0].steps[0].variants[0].requires.features.push('subgroups'),
       copyModule(),
     ],
-    ['more memory than there can be', 416, (m) => (m.program.memories[0].bytes = 2 ** 32), copyModule()],
+    ['more memory than there can be', 416, (m) => (m.programs[0].memories[0].bytes = 2 ** 32), copyModule()],
   ] as [string, number, Change | undefined, Uint8Array][])('refuses %s: E%i', (_what, code, change, wasm) => {
     const patched: Change = (m) => {
       change?.(m);
-      if (code === 414 && change) m.program.functions[1].segments.pop();
+      if (code === 414 && change) m.programs[0].functions[1].segments.pop();
     };
     expect(userError(() => load(patched, wasm)).code).toBe(code);
   });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Manifest } from '../../ir/artifact.js';
+import type { Program } from '../../ir/program.js';
 import type { Dataset } from '../../runtime/data/dataset.js';
 import type { ArrayData, Device } from '../../runtime/devices/device.js';
 import { evaluate, train } from '../../runtime/training/loop.js';
@@ -12,11 +13,14 @@ import { userError } from './user-error.js';
 /** A device that remembers what it was given; `answer` makes the metrics of each call. */
 class FakeDevice implements Device {
   readonly description = 'a fake';
+  program: Program = manifest().programs[0];
   dispatches = 0;
+  readonly submissions = 0;
   readonly calls: { name: string; inputs: Record<string, number[]> }[] = [];
   readonly buffers = new Map<string, ArrayData>();
   private pending: Record<string, number[]> = {};
   constructor(readonly answer: (name: string, inputs: Record<string, number[]>, call: number) => number[]) {}
+  close(): void {}
   write(buffer: string, data: ArrayData): void {
     this.pending[buffer] = Array.from(data as Float32Array);
     this.buffers.set(buffer, data.slice());
@@ -54,14 +58,16 @@ function manifest(change: Partial<Manifest> = {}): Manifest {
       train: { metrics: ['loss', 'correct', 'count', 'kl_scale', 'failed_inversions'] },
       eval: { metrics: ['loss_sum', 'correct', 'count'] },
     },
-    program: {
-      ...m.program,
-      functions: [
-        func('train', ['x', 'target', 'valid', 'rng', ...scalars]),
-        func('eval', ['x', 'target', 'valid']),
-        { ...func('init', []), outputs: [] },
-      ],
-    },
+    programs: [
+      {
+        ...m.programs[0],
+        functions: [
+          func('train', ['x', 'target', 'valid', 'rng', ...scalars]),
+          func('eval', ['x', 'target', 'valid']),
+          { ...func('init', []), outputs: [] },
+        ],
+      },
+    ],
     ...change,
   };
 }
@@ -139,9 +145,10 @@ describe('the training loop', () => {
   it('writes only the inputs that the function lists', async () => {
     const device = new FakeDevice(steady);
     const m = manifest();
-    const [f, ...others] = m.program.functions;
+    const [f, ...others] = m.programs[0].functions;
     const few = { ...f, inputs: f.inputs.filter((i) => ['x', 'valid', 'lr'].includes(i.name)) };
-    const sgd = { ...m, program: { ...m.program, functions: [few, ...others] } };
+    device.program = { ...m.programs[0], functions: [few, ...others] };
+    const sgd = { ...m, programs: [device.program] };
     await train(device, sgd, { train: dataset(4) }, resolveSettings(sgd, { steps: 1 }, 4));
     expect(Object.keys(device.calls[0].inputs).sort()).toEqual(['train.lr', 'train.valid', 'train.x']);
   });

@@ -7,7 +7,8 @@ import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import onnxProto from 'onnx-proto';
-import { encodeManifest, type Manifest } from '../../ir/artifact.js';
+import { encodeManifest, type Manifest, SCHEMA_VERSION } from '../../ir/artifact.js';
+import type { KernelInfo, Buffer as ProgramBuffer, Segment } from '../../ir/program.js';
 import { writeSafetensors } from '../../ir/safetensors.js';
 import { tensor } from '../../ir/types.js';
 
@@ -36,20 +37,15 @@ export function copyModule(parameters = 5, from = 'env', name = 'memory'): Uint8
   ]);
 }
 
-const kernel = (name: string, grid: number): Manifest['program']['kernels'][number] => ({
+const kernel = (name: string, grid: number): KernelInfo => ({
   ...{ name, grid, scratch: 16, flops: 0, bytes: 8 * grid, computes: ['copy'], source: 'onnx:Copy_0(Copy)' },
   stopped: 'nothing to fuse',
 });
-const step = (slot: string, name: string, args: string[]): Manifest['program']['functions'][number]['segments'][0] => ({
+const step = (slot: string, name: string, args: string[]): Segment => ({
   name: `always.${slot}`,
   steps: [{ slot, variants: [{ kernel: name, requires: { features: ['simd128'], limits: {} }, cost: 0 }], args }],
 });
-const buffer = (
-  name: string,
-  index: number,
-  shape: number[],
-  role: Manifest['program']['buffers'][number]['role'],
-): Manifest['program']['buffers'][number] => ({
+const buffer = (name: string, index: number, shape: number[], role: ProgramBuffer['role']): ProgramBuffer => ({
   ...{ name, memory: 'main', offset: 256 * index, dtype: 'f32', layout: 'dense', shape, role },
   bytes: 4 * shape.reduce((a, b) => a * b, 1),
 });
@@ -76,10 +72,9 @@ export function tinyFiles(): Files {
 
 export function tinyManifest(files: Files): Manifest {
   return {
-    schema: 1,
+    schema: SCHEMA_VERSION,
     generator: 'spngdc 0.1.0',
     model: { name: 'tiny', file: 'tiny.onnx', sha256: '0'.repeat(64) },
-    target: 'wasm',
     optimizer: 'spngd',
     batch: { train: 1, eval: 1 },
     seed: 3,
@@ -98,42 +93,44 @@ export function tinyManifest(files: Files): Manifest {
       ...{ damping: 0.01, kl_clip: 0.001, kl_decay: true, weight_rescaling: 'off', weight_decay: 0, epochs: 2 },
     } as Manifest['defaults'],
     functions: { init: {}, train: { metrics: ['loss', 'count'] }, eval: { metrics: ['loss_sum', 'count'] } },
-    program: {
-      name: 'tiny',
-      target: 'wasm',
-      memories: [{ name: 'main', bytes: 256 * 6 }],
-      buffers: [
-        buffer('w', 0, [1], 'state'),
-        buffer('train.x', 1, [1, 2], 'input'),
-        buffer('train.lr', 2, [], 'input'),
-        buffer('train.metrics', 3, [2], 'output'),
-        buffer('eval.x', 4, [1, 2], 'input'),
-        buffer('eval.metrics', 5, [2], 'output'),
-      ],
-      kernels: [kernel('copy1', 1), kernel('copy2', 2)],
-      functions: [
-        { name: 'init', inputs: [], outputs: [], segments: [] },
-        {
-          name: 'train',
-          inputs: [
-            { name: 'x', buffer: 'train.x' },
-            { name: 'lr', buffer: 'train.lr' },
-          ],
-          outputs: [{ name: 'metrics', buffer: 'train.metrics' }],
-          segments: [
-            step('s0', 'copy2', ['train.x', 'train.metrics']),
-            { ...step('s1', 'copy1', ['train.lr', 'w']), name: 'refresh', guard: 'due(w)' },
-          ],
-        },
-        {
-          name: 'eval',
-          inputs: [{ name: 'x', buffer: 'eval.x' }],
-          outputs: [{ name: 'metrics', buffer: 'eval.metrics' }],
-          segments: [step('s0', 'copy2', ['eval.x', 'eval.metrics'])],
-        },
-      ],
-      plan: { peak: 1536, liveBound: 1536 },
-    },
+    programs: [
+      {
+        name: 'tiny',
+        target: 'wasm',
+        memories: [{ name: 'main', bytes: 256 * 6 }],
+        buffers: [
+          buffer('w', 0, [1], 'state'),
+          buffer('train.x', 1, [1, 2], 'input'),
+          buffer('train.lr', 2, [], 'input'),
+          buffer('train.metrics', 3, [2], 'output'),
+          buffer('eval.x', 4, [1, 2], 'input'),
+          buffer('eval.metrics', 5, [2], 'output'),
+        ],
+        kernels: [kernel('copy1', 1), kernel('copy2', 2)],
+        functions: [
+          { name: 'init', inputs: [], outputs: [], segments: [] },
+          {
+            name: 'train',
+            inputs: [
+              { name: 'x', buffer: 'train.x' },
+              { name: 'lr', buffer: 'train.lr' },
+            ],
+            outputs: [{ name: 'metrics', buffer: 'train.metrics' }],
+            segments: [
+              step('s0', 'copy2', ['train.x', 'train.metrics']),
+              { ...step('s1', 'copy1', ['train.lr', 'w']), name: 'refresh', guard: 'due(w)' },
+            ],
+          },
+          {
+            name: 'eval',
+            inputs: [{ name: 'x', buffer: 'eval.x' }],
+            outputs: [{ name: 'metrics', buffer: 'eval.metrics' }],
+            segments: [step('s0', 'copy2', ['eval.x', 'eval.metrics'])],
+          },
+        ],
+        plan: { peak: 1536, liveBound: 1536 },
+      },
+    ],
     files: Object.fromEntries(
       [...files].map(([p, b]) => [p, { bytes: b.length, sha256: createHash('sha256').update(b).digest('hex') }]),
     ),

@@ -5,9 +5,11 @@
 import { describe, expect, it } from 'vitest';
 import {
   add,
+  div,
   type Expr,
   f32,
   i32,
+  letI,
   load,
   loop,
   lt,
@@ -15,6 +17,7 @@ import {
   min,
   mul,
   ref,
+  rem,
   type Stmt,
   select,
   store,
@@ -132,6 +135,42 @@ describe('tiles', () => {
           if (!Object.is(found[p.name][i], expected[p.name][i]))
             expect.fail(`seed ${seed}: ${p.name}[${i}] is ${found[p.name][i]}, not ${expected[p.name][i]}`);
     }
+  });
+
+  it('an epilogue puts rows in another order: each copy of its body has a quotient and a remainder of its own', () => {
+    const [rows, cols] = [8, 4];
+    const row = add(mul(ref('g'), i32(rows)), ref('r'));
+    const kernel = kernelOf(
+      'turned',
+      [param('a', 2 * rows), param('b', cols), param('bias', 16), param('out', 2 * rows * cols, 'f32', 'write')],
+      [
+        loop('grid', 'g', 2, [
+          { kind: 'tileZero', tile: 't', rows, cols, accumulator: 'f32' },
+          {
+            kind: 'tileMma',
+            tile: 't',
+            operand: 'f32',
+            depth: i32(1),
+            a: { memory: 'a', index: mul(ref('g'), i32(rows)), row: 1, depth: 0 },
+            b: { memory: 'b', index: i32(0), depth: 0, col: 1 },
+          },
+          {
+            kind: 'tileEach',
+            tile: 't',
+            row: 'r',
+            col: 'c',
+            element: 'x',
+            rowLimit: i32(rows),
+            colLimit: i32(cols),
+            body: [
+              letI('at', add(add(mul(rem(row, i32(4)), i32(16)), mul(div(row, i32(4)), i32(4))), ref('c'))),
+              store('out', ref('at'), add(ref('x'), load('bias', rem(row, i32(16))))),
+            ],
+          },
+        ]),
+      ],
+    );
+    expectSame(kernel, { a: random(16, 1), b: random(4, 2), bias: random(16, 3), out: new Float32Array(64) });
   });
 
   it('guards of an epilogue hold for each row, also where the first row would lie before the memory', () => {

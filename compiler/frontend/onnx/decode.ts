@@ -1,11 +1,12 @@
 /**
- * Bytes -> a checked, plain form of the model: nodes with typed attributes, initializers, inputs and outputs with shapes. What
+ * A model -> its checked, plain form: nodes with typed attributes, initializers, inputs and outputs with shapes. What
  * the protobuf leaves open (absent fields, Long integers) is settled here; no other file reads the protobuf but the template.
  */
 import onnxProto from 'onnx-proto';
-import { brokenGraph, definedTwice, notOnnx } from '../../../ir/diagnostics/onnx.js';
+import { brokenGraph, definedTwice, notOnnx, unsupportedType } from '../../../ir/diagnostics/onnx.js';
 import type { Loc } from '../../../ir/loc.js';
 import type { DType } from '../../../ir/types.js';
+import type { OpenExternal } from './external-data.js';
 import { elementType, type OnnxTensor, readTensor, toNumber } from './tensor-data.js';
 
 const { onnx } = onnxProto;
@@ -48,19 +49,26 @@ export interface OnnxModel {
   readonly outputs: readonly string[];
 }
 
-/** @throws UserError E101 where the bytes are no ONNX model, E102-E106 and E114 where they break its rules */
-export function decode(bytes: Uint8Array, file: string): OnnxModel {
-  const proto = parse(bytes, file);
+/**
+ * @param open opens the files of external data
+ * @throws UserError E101 where the bytes are no ONNX model, E102-E106 and E114 where they break its rules
+ */
+export function decode(bytes: Uint8Array, file: string, open?: OpenExternal): OnnxModel {
+  return decodeProto(parse(bytes, file), file, open);
+}
+
+/** The same of what `parse` gave, or of what was made of it. */
+export function decodeProto(proto: ModelProto, file: string, open?: OpenExternal): OnnxModel {
   const graph = proto.graph!;
   const initializers = new Map<string, OnnxTensor>();
   for (const t of graph.initializer ?? []) {
-    const read = readTensor(t, file);
+    const read = readTensor(t, file, open);
     if (initializers.has(read.name)) throw definedTwice(read.name, file);
     initializers.set(read.name, read);
   }
   if (graph.sparseInitializer?.length) throw brokenGraph('the model has sparse initializers', file);
   const inputs = (graph.input ?? []).filter((v) => !initializers.has(v.name ?? '')).map((v) => readValue(v, file));
-  const nodes = (graph.node ?? []).map(readNode);
+  const nodes = (graph.node ?? []).map((n, index) => readNode(n, index, open));
   const defined = new Set(initializers.keys());
   const define = (name: string, where: Loc | string): void => {
     if (defined.has(name)) throw definedTwice(name, where);
@@ -74,7 +82,8 @@ export function decode(bytes: Uint8Array, file: string): OnnxModel {
   return { proto, opset: opsetOf(proto, file), nodes, initializers, inputs, outputs };
 }
 
-function parse(bytes: Uint8Array, file: string): ModelProto {
+/** @throws UserError E101 where the bytes are no ONNX model */
+export function parse(bytes: Uint8Array, file: string): ModelProto {
   let proto: ModelProto;
   try {
     proto = onnx.ModelProto.decode(bytes);
@@ -86,7 +95,8 @@ function parse(bytes: Uint8Array, file: string): ModelProto {
   return proto;
 }
 
-function opsetOf(proto: ModelProto, file: string): number {
+/** Version of ai.onnx that the model imports. @throws UserError E102 where it imports several */
+export function opsetOf(proto: ModelProto, file: string): number {
   const versions = (proto.opsetImport ?? []).filter((o) => isStandard(o.domain ?? '')).map((o) => toNumber(o.version));
   if (versions.length === 0 && !proto.opsetImport?.length) return 1;
   if (versions.length !== 1) throw brokenGraph(`the model imports ${versions.length} versions of ai.onnx`, file);
@@ -98,7 +108,7 @@ const isStandard = (domain: string): boolean => domain === '' || domain === 'ai.
 function readValue(v: ValueInfoProto, file: string): OnnxValue {
   const name = v.name ?? '';
   const t = v.type?.tensorType;
-  if (!t) throw brokenGraph(`graph input "${name}" is no tensor`, file);
+  if (!t) throw unsupportedType(`graph input "${name}"`, v.type?.sequenceType ? 'sequence' : 'unknown', file);
   const { dtype, name: stored } = elementType(t.elemType ?? 0, `graph input "${name}"`, file);
   const dims = t.shape?.dim?.map((d) => {
     if (d.dimParam) return d.dimParam;
@@ -109,12 +119,12 @@ function readValue(v: ValueInfoProto, file: string): OnnxValue {
   return { name, dtype, stored, dims };
 }
 
-function readNode(proto: NodeProto, index: number): OnnxNode {
+function readNode(proto: NodeProto, index: number, open: OpenExternal | undefined): OnnxNode {
   const op = proto.opType ?? '';
   const name = proto.name || `#${index}`;
   const loc: Loc = { kind: 'onnx', node: name, op };
   const attributes = new Map<string, Attribute>();
-  for (const a of proto.attribute ?? []) attributes.set(a.name ?? '', readAttribute(a, loc));
+  for (const a of proto.attribute ?? []) attributes.set(a.name ?? '', readAttribute(a, loc, open));
   return {
     name,
     index,
@@ -130,7 +140,7 @@ function readNode(proto: NodeProto, index: number): OnnxNode {
 
 const text = (bytes: Uint8Array | null | undefined): string => new TextDecoder().decode(bytes ?? new Uint8Array());
 
-function readAttribute(a: onnxProto.onnx.IAttributeProto, loc: Loc): Attribute {
+function readAttribute(a: onnxProto.onnx.IAttributeProto, loc: Loc, open: OpenExternal | undefined): Attribute {
   switch (a.type as number) {
     case 1:
       return a.f ?? 0;
@@ -139,7 +149,7 @@ function readAttribute(a: onnxProto.onnx.IAttributeProto, loc: Loc): Attribute {
     case 3:
       return text(a.s);
     case 4:
-      return readTensor(a.t ?? {}, `attribute ${a.name} of ${loc.kind === 'onnx' ? loc.node : ''}`);
+      return readTensor(a.t ?? {}, `attribute ${a.name} of ${loc.kind === 'onnx' ? loc.node : ''}`, open);
     case 5:
     case 10:
       return { graph: true };

@@ -38,11 +38,23 @@ export const onNumbers =
   (f: (a: number, b: number) => number): Binary =>
   (a, b) =>
     isNumber(a) && isNumber(b) ? f(a, b) : undefined;
-/** The greater or the smaller; equal multiples of the batch are both. */
-export const extreme =
-  (f: (a: number, b: number) => number): Binary =>
-  (a, b) =>
-    isNumber(a) && isNumber(b) ? f(a, b) : dimEquals(a, b) ? a : undefined;
+/** The smaller; a number is where it is no more than the multiple is for a batch of one. */
+export const least: Binary = (a, b) => {
+  if (isNumber(a) && isNumber(b)) return Math.min(a, b);
+  if (isNumber(a) || isNumber(b)) return ordered(a, b)?.[0];
+  return a.symbol === b.symbol ? (a.factor < b.factor ? a : b) : undefined;
+};
+/** The greater, likewise. */
+export const greatest: Binary = (a, b) => {
+  if (isNumber(a) && isNumber(b)) return Math.max(a, b);
+  if (isNumber(a) || isNumber(b)) return ordered(a, b)?.[1];
+  return a.symbol === b.symbol ? (a.factor > b.factor ? a : b) : undefined;
+};
+/** A number and a multiple of the batch in their order, where that is one for all batches. */
+function ordered(a: Dim, b: Dim): readonly [Dim, Dim] | undefined {
+  const [number, multiple] = isNumber(a) ? [a, b] : [b as number, a];
+  return !isNumber(multiple) && multiple.factor >= number ? [number, multiple] : undefined;
+}
 export const less: Binary = (a, b) => {
   if (isNumber(a) && !isNumber(b) && a <= 0) return 1;
   if (!isNumber(a) && isNumber(b) && b <= 1) return 0;

@@ -3,7 +3,7 @@
  * transposes, reshapes and the many forms of ONNX are settled.
  */
 import { definitions, type Func, type Value } from '../../../ir/graph.js';
-import { flagOf } from '../../../ir/ops/declare.js';
+import { flagOf, intsOf, numberOf } from '../../../ir/ops/declare.js';
 
 /** By name of the state entry; the first layer that uses it counts. */
 export function fanIns(functions: readonly Func[]): Map<string, number> {
@@ -24,6 +24,12 @@ export function fanIns(functions: readonly Func[]): Map<string, number> {
           operands[1],
           taps.reduce((p, d) => p * d, 1),
         );
+      } else if (op === 'conv_input_grad') {
+        // Each output meets every stride-th tap of a channel.
+        const [channels, , ...kernel] = operands[1].type.shape as readonly number[];
+        const strides = intsOf(attrs, 'strides');
+        const met = kernel.map((k, d) => Math.ceil(k / strides[d]));
+        note(operands[1], (channels / numberOf(attrs, 'groups')) * met[0] * met[1]);
       } else if (op === 'matmul') {
         const [a, b] = operands;
         note(b, b.type.shape.at(flagOf(attrs, 'tb') ? -1 : -2));

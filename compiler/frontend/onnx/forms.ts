@@ -93,10 +93,19 @@ function fitted(from: Shape, target: Shape): Shape | undefined {
   return d === undefined ? undefined : target.map((t, i) => (i === open ? d : t));
 }
 
+/** Elements from one step of the batch to the next are as many in both: what stands before it has the same size. */
+function sameBefore(a: Shape, b: Shape): boolean {
+  const before = (s: Shape): number => {
+    const at = s.findIndex((d) => typeof d !== 'number');
+    return at < 0 ? -1 : (s.slice(0, at) as number[]).reduce((p, d) => p * d, 1);
+  };
+  return before(a) === before(b);
+}
+
 /**
  * Reshape's target for an operand of shape `from`. Where the model was exported with a fixed batch B, constant targets hold B
- * (or B times something) where the symbolic batch belongs: the readings are tried in order until one fits, beginning with
- * those that keep the batch in front.
+ * (or B times something) where the symbolic batch belongs. Of the readings that fit, the first is taken that leaves the batch
+ * behind what it was behind; else the first, which has it in front.
  */
 export function reshapeTarget(n: NodeImport, from: Shape, given: readonly Dim[], allowZero: boolean): Shape {
   if (given.filter((d) => d === -1).length > 1) n.misfit(`target shape ${printShape(given)} has more than one -1`);
@@ -109,10 +118,8 @@ export function reshapeTarget(n: NodeImport, from: Shape, given: readonly Dim[],
   const plain = fitted(from, literal);
   const { fixedBatch } = n.pass;
   const symbol = from.find((d) => typeof d !== 'number');
-  const front = plain !== undefined && (symbol === undefined || typeof plain[0] !== 'number');
-  if (front || fixedBatch === undefined || typeof symbol !== 'object')
-    return plain ?? n.misfit(`${printShape(from)} cannot be reshaped to ${printShape(given)}`);
-  for (let axis = 0; axis < literal.length; axis++) {
+  const readings: Shape[] = plain && (symbol === undefined || typeof plain[0] !== 'number') ? [plain] : [];
+  for (let axis = 0; typeof symbol === 'object' && fixedBatch !== undefined && axis < literal.length; axis++) {
     const d = literal[axis];
     if (typeof d !== 'number' || d <= 0 || d % fixedBatch !== 0) continue;
     const batch: Dim = { symbol: symbol.symbol, factor: d / fixedBatch };
@@ -120,9 +127,14 @@ export function reshapeTarget(n: NodeImport, from: Shape, given: readonly Dim[],
       from,
       literal.map((l, i) => (i === axis ? batch : l)),
     );
-    if (reading) return reading;
+    if (reading) readings.push(reading);
   }
-  return plain ?? n.misfit(`${printShape(from)} cannot be reshaped to ${printShape(given)}`);
+  if (plain) readings.push(plain);
+  if (readings.length === 0) return n.misfit(`${printShape(from)} cannot be reshaped to ${printShape(given)}`);
+  // Rows [T*N] may have the batch within: where one becomes an axis again, that axis is it.
+  const alone = (s: Shape): boolean => s.some((d) => typeof d !== 'number' && d.factor === 1);
+  const apart = alone(from) ? undefined : readings.find(alone);
+  return apart ?? readings.find((r) => sameBefore(from, r)) ?? readings[0];
 }
 
 /** Expand's target: NumPy broadcasting of both shapes, with a fixed batch of the export read as the symbolic one. */

@@ -68,6 +68,18 @@ export class FunctionImport {
     return this.pruned();
   }
 
+  /** Which of the named values are known, having read the nodes; the function itself is not built. */
+  known(names: readonly string[]): ReadonlyMap<string, Known> {
+    this.declare();
+    for (const n of this.nodes) this.read(n);
+    const out = new Map<string, Known>();
+    for (const name of names) {
+      const item = this.items.get(name);
+      if (item && isKnown(item)) out.set(name, item);
+    }
+    return out;
+  }
+
   /** Inputs and all state come first, so that they have their own names; what is not read is taken out again at the end. */
   private declare(): void {
     const N: Dim = { symbol: 'N', factor: 1 };

@@ -103,6 +103,10 @@ export class NodeImport {
     const item = this.item(i);
     return isKnown(item) ? item.shape : item.type.shape;
   }
+  dtype(i: number): DType {
+    const item = this.item(i);
+    return isKnown(item) ? item.dtype : item.type.dtype;
+  }
   /** Input i, which must be known. */
   known(i: number, what: string): Known {
     const item = this.item(i);

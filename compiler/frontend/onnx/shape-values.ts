@@ -8,8 +8,9 @@ import {
   type Binary,
   div,
   equal,
-  extreme,
+  greatest,
   isNumber,
+  least,
   less,
   mul,
   negated,
@@ -251,6 +252,30 @@ const shapeOf: Fold = (n) => {
   return knownShape(all.slice(bound('start', 0), bound('end', all.length)));
 };
 
+const not = (truth: Dim | undefined): Dim | undefined => (truth === undefined ? undefined : truth === 0 ? 1 : 0);
+
+/** Parts of known data replaced, at known places: masks are written so. */
+const scatter: Fold = (n) => {
+  const [k, at, updates] = inputs(n);
+  if (n.text('reduction', 'none') !== 'none') return undefined;
+  const width = at.shape[at.shape.length - 1];
+  const own = strides(k.shape);
+  const run = product(k.shape.slice(width));
+  const places = n.knownNumbers(1, 'the indices');
+  const data = [...k.data];
+  for (let i = 0; i * width < places.length; i++) {
+    let start = 0;
+    for (let j = 0; j < width; j++) {
+      const p = places[i * width + j];
+      const index = p < 0 ? p + k.shape[j] : p;
+      if (!(index >= 0 && index < k.shape[j])) n.misfit(`an index of ${p} for an axis of ${k.shape[j]}`);
+      start += index * own[j];
+    }
+    for (let e = 0; e < run; e++) data[start + e] = updates.data[i * run + e];
+  }
+  return updates.data.length * width === places.length * run ? known(k.dtype, k.shape, data) : undefined;
+};
+
 const rules: Readonly<Record<string, Fold>> = {
   Abs: unary(Math.abs),
   Add: binary(add),
@@ -267,6 +292,7 @@ const rules: Readonly<Record<string, Fold>> = {
     });
   },
   Ceil: rounding(Math.ceil),
+  Cos: unary(Math.cos),
   Concat: concat,
   ConstantOfShape: constantOfShape,
   Div: binary(div),
@@ -283,10 +309,12 @@ const rules: Readonly<Record<string, Fold>> = {
   Gather: gather,
   Greater: binary((a, b, i) => less(b, a, i), true),
   Identity: (n) => n.known(0, 'the data'),
+  GreaterOrEqual: binary((a, b, i) => not(less(a, b, i)), true),
   Less: binary(less, true),
+  LessOrEqual: binary((a, b, i) => not(less(b, a, i)), true),
   Log: unary(Math.log),
-  Max: binary(extreme(Math.max)),
-  Min: binary(extreme(Math.min)),
+  Max: binary(greatest),
+  Min: binary(least),
   Mod: (n) => {
     const truncated = n.flag('fmod', false);
     return binary(onNumbers((a, b) => (truncated ? a % b : a - Math.floor(a / b) * b)))(n);
@@ -313,16 +341,21 @@ const rules: Readonly<Record<string, Fold>> = {
     const target = n.known(1, 'the shape').data;
     return reshaped(k, reshapeTarget(n, k.shape, target, n.flag('allowzero', false)));
   },
+  ScatterND: scatter,
   Shape: shapeOf,
   Size: (n) => {
     const count = n.shape(0).reduce<Dim | undefined>((p, d) => (p === undefined ? p : dimMul(p, d)), 1);
     return count === undefined ? undefined : known('i64', [], [count]);
   },
+  Sigmoid: unary((a) => 1 / (1 + Math.exp(-a))),
+  Sign: unary(Math.sign),
+  Sin: unary(Math.sin),
   Slice: slice,
   Split: split,
   Sqrt: unary(Math.sqrt),
   Squeeze: squeeze,
   Sub: binary(sub),
+  Tanh: unary(Math.tanh),
   Transpose: transpose,
   Unsqueeze: unsqueeze,
   Where: (n) => {

@@ -16,7 +16,8 @@ import { concrete, type DType, printType, product, typeEquals } from '../../../i
 import { DrawnTensor, heDeviation, nameKey } from '../init.js';
 import type { OnnxNode } from './decode.js';
 import { fanIns } from './fan-in.js';
-import type { Tensor } from './weights.js';
+import type { Tensor } from './held-tensors.js';
+import { MAX_BYTES } from './tensor-data.js';
 
 export interface PlanOptions {
   readonly weights?: ReadonlyMap<string, TensorData>;
@@ -139,8 +140,6 @@ export function overrideValues(
   if (kept > 0) notices.push(`--weights leaves out ${kept} weights: they keep the values that the model gives`);
 }
 
-const MAX_BYTES = 2 ** 31;
-
 /**
  * First values of all state in `used`. With `init`, parameters that are trained and running statistics begin anew.
  * @throws UserError E130 where values are missing, E131 where no rule says how to draw
@@ -181,7 +180,7 @@ export function atRuntime(d: TensorData): TensorData {
   return { type: { ...d.type, dtype: 'i32' }, data: Int32Array.from(d.data, Number) };
 }
 
-/** Embeddings begin small: a table's rows are not summed, so no fan-in scales them. */
+/** Embeddings and tokens begin small: they are not summed, so no fan-in scales them. */
 const TABLE_DEVIATION = 0.02;
 
 function draw(t: Tensor, fanIn: number | undefined, seed: number): TensorData | undefined {
@@ -195,6 +194,7 @@ function draw(t: Tensor, fanIn: number | undefined, seed: number): TensorData | 
     case 'weight':
       return fanIn === undefined ? undefined : normal(heDeviation(fanIn));
     case 'table':
+    case 'token':
       return normal(TABLE_DEVIATION);
     case 'scale':
     case 'running variance':

@@ -8,7 +8,7 @@ import type { TensorData } from '../../../ir/graph.js';
 import { concrete } from '../../../ir/types.js';
 import type { ModelProto, NodeProto, OnnxModel, OnnxNode } from './decode.js';
 import type { PlannedTensor } from './state-plan.js';
-import { readTensor, toNumber } from './tensor-data.js';
+import { type OnnxTensor, toNumber } from './tensor-data.js';
 import type { Classification } from './weights.js';
 
 const { onnx } = onnxProto;
@@ -52,7 +52,7 @@ export function exportTemplate(
       initializer: [
         ...(graph.initializer ?? [])
           .filter((t) => read.has(t.name ?? '') && !trained.has(t.name ?? '') && !overrides.has(t.name ?? ''))
-          .map(asFloat),
+          .map((t) => embedded(t, model.initializers.get(t.name ?? '')!)),
         ...given.map(([name, d]) => initializer(name, d)),
       ],
       input: (graph.input ?? []).filter((v) => data.has(v.name ?? '')).map((v) => dataInput(v, found)),
@@ -118,13 +118,15 @@ function withoutUnread(nodes: readonly NodeProto[], outputs: ReadonlySet<string>
 
 // ---- Element types: all floating point is float ----
 
-function asFloat(t: TensorProto): TensorProto {
-  if (!otherFloats.has(t.dataType ?? 0)) return t;
-  return initializer(t.name ?? '', readTensor(t, t.name ?? '').data());
+/** The tensor with its data in the file. */
+function embedded(t: TensorProto, read: OnnxTensor): TensorProto {
+  if (otherFloats.has(t.dataType ?? 0)) return initializer(t.name ?? '', read.data());
+  return read.external ? { ...t, rawData: read.external(), dataLocation: 0, externalData: [] } : t;
 }
 
 function floatAttribute(n: OnnxNode, a: onnxProto.onnx.IAttributeProto): onnxProto.onnx.IAttributeProto {
-  if (a.t && otherFloats.has(a.t.dataType ?? 0)) return { ...a, t: asFloat(a.t) };
+  const tensor = n.attributes.get(a.name ?? '');
+  if (a.t && typeof tensor === 'object' && 'stored' in tensor) return { ...a, t: embedded(a.t, tensor) };
   if (n.op === 'Cast' && a.name === 'to' && otherFloats.has(toNumber(a.i))) return { ...a, i: FLOAT };
   return a;
 }

@@ -3,9 +3,10 @@
  * narrow types hide in wider ones. float16, bfloat16 and double become f32, narrow integers i32.
  */
 import type { onnx } from 'onnx-proto';
-import { brokenGraph, externalData, unsupportedType } from '../../../ir/diagnostics/onnx.js';
+import { brokenGraph, unsupportedType, weightsTooLarge } from '../../../ir/diagnostics/onnx.js';
 import type { TensorData } from '../../../ir/graph.js';
-import { bytesPerElement, type DType, product, type TensorType, tensor } from '../../../ir/types.js';
+import { bytesPerElement, type DType, printType, product, type TensorType, tensor } from '../../../ir/types.js';
+import { externalBytes, type OpenExternal } from './external-data.js';
 
 type Numbers = readonly (number | { toNumber(): number })[];
 
@@ -19,7 +20,12 @@ export interface OnnxTensor {
   /** The file's element type, for messages and for what must be told apart: f16 and f64 are f32 in `type`. */
   readonly stored: string;
   readonly data: () => TensorData;
+  /** The bytes of data that lie in another file, as they are there. */
+  readonly external?: () => Uint8Array;
 }
+
+/** No tensor may pass 2 GiB. */
+export const MAX_BYTES = 2 ** 31;
 
 interface ElementType {
   readonly name: string;
@@ -67,6 +73,14 @@ const elementTypes: Readonly<Record<number, ElementType>> = {
     decode: fromHalf,
   },
   11: { name: 'double', dtype: 'f32', width: 8, read: (v, at) => v.getFloat64(at, true), field: 'doubleData' },
+  // Numbers above 2^53 are rounded: no index or count is one.
+  13: {
+    name: 'uint64',
+    dtype: 'i64',
+    width: 8,
+    read: (v, at) => Number(v.getBigUint64(at, true)),
+    field: 'uint64Data',
+  },
   12: { name: 'uint32', dtype: 'i64', width: 4, read: (v, at) => v.getUint32(at, true), field: 'uint64Data' },
   16: {
     name: 'bfloat16',
@@ -78,7 +92,7 @@ const elementTypes: Readonly<Record<number, ElementType>> = {
   },
 };
 
-const otherTypes: Readonly<Record<number, string>> = { 0: 'undefined', 8: 'string', 13: 'uint64', 14: 'complex64' };
+const otherTypes: Readonly<Record<number, string>> = { 0: 'undefined', 8: 'string', 14: 'complex64' };
 
 /** @throws UserError E114 for an element type that has no counterpart */
 export function elementType(
@@ -97,11 +111,10 @@ function arrayOf(dtype: DType, n: number): TensorData['data'] {
   return dtype === 'i64' ? new BigInt64Array(n) : new Uint8Array(n);
 }
 
-/** @throws UserError E102 where size and data do not agree, E106 where the data lie elsewhere, E114 */
-export function readTensor(proto: onnx.ITensorProto, where: string): OnnxTensor {
+/** @throws UserError E102 where size and data do not agree, E106 where they lie in a file that cannot be read, E114, E136 */
+export function readTensor(proto: onnx.ITensorProto, where: string, open?: OpenExternal): OnnxTensor {
   const name = proto.name ?? '';
   const what = name === '' ? 'a tensor' : `tensor "${name}"`;
-  if (proto.dataLocation === 1 || proto.externalData?.length) throw externalData(what, where);
   if (proto.segment) throw brokenGraph(`${what} is a segment of a tensor`, where);
   const element = elementType(proto.dataType ?? 0, what, where) as ElementType;
   const shape = (proto.dims ?? []).map(toNumber);
@@ -109,6 +122,17 @@ export function readTensor(proto: onnx.ITensorProto, where: string): OnnxTensor 
   if (shape.some((d) => !Number.isSafeInteger(d) || d < 0) || count > 2 ** 40)
     throw brokenGraph(`${what} has the shape [${shape}]`, where);
   const type = tensor(element.dtype, shape);
+  if (proto.dataLocation === 1 || proto.externalData?.length) {
+    if (count * Math.max(element.width, bytesPerElement[element.dtype]) > MAX_BYTES)
+      throw weightsTooLarge(name, printType(type));
+    const external = externalBytes(proto, what, count * element.width, open, where);
+    let kept: TensorData | undefined;
+    const data = (): TensorData => {
+      kept ??= { type, data: fromRaw(element, external(), count) };
+      return kept;
+    };
+    return { name, type, stored: element.name, data, external };
+  }
   const raw = proto.rawData;
   const typed = (proto[element.field] ?? []) as Numbers;
   if (raw?.length ? raw.length !== count * element.width : typed.length !== count)

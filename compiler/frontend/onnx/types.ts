@@ -19,7 +19,14 @@ export function castTarget(n: NodeImport): DType {
       return 'u8';
     case 6:
       return 'i32';
+    case 3:
+    case 4:
+    case 5:
+      // Narrow integers are i32, as their tensors are; what does not fit wraps around in a way that is not modelled.
+      return n.unsupported(`a cast to element type number ${to}`);
     case 7:
+    case 12:
+    case 13:
       return 'i64';
     case 9:
       return 'bool';

@@ -1,27 +1,13 @@
 /**
  * Decides what each tensor that the model holds is: trainable parameter, running statistic or constant; and which graph inputs
- * are data. One walk over the sorted nodes. A weight may be an initializer, a graph input of fixed shape (models exported
- * without weights), a Constant node or a ConstantOfShape node (the same, by older exporters).
+ * are data. One walk over the sorted nodes.
  */
 import { inputOption, noDataInput, openDimension, unclearInputs } from '../../../ir/diagnostics/onnx.js';
-import type { TensorData } from '../../../ir/graph.js';
 import type { Loc } from '../../../ir/loc.js';
 import { type Dim, product, type Shape, type TensorType, tensor } from '../../../ir/types.js';
-import type { OnnxModel, OnnxNode, OnnxValue } from './decode.js';
-import { layerSlots, products, type Slot, views } from './slots.js';
-import type { OnnxTensor } from './tensor-data.js';
-
-/** A tensor that the model holds, under the name that its readers use. */
-export interface Tensor {
-  readonly name: string;
-  readonly type: TensorType;
-  readonly source: 'initializer' | 'graph input' | 'Constant' | 'ConstantOfShape' | 'Identity';
-  /** Absent: the model gives the shape only. */
-  readonly data?: () => TensorData;
-  readonly loc: Loc;
-  /** Its place in a layer, where it has one. */
-  slot?: { readonly kind: Slot; readonly node: OnnxNode };
-}
+import type { Attribute, OnnxModel, OnnxNode, OnnxValue } from './decode.js';
+import { heldTensors, inputLoc, readersOf, type Tensor } from './held-tensors.js';
+import { layerSlots, products, repeats, type Slot, views } from './slots.js';
 
 export interface DataInput {
   readonly name: string;
@@ -36,61 +22,17 @@ export interface Classification {
 }
 
 const N: Dim = { symbol: 'N', factor: 1 };
-const inputLoc = (name: string): Loc => ({ kind: 'onnx', node: name, op: 'input' });
 
 /** @throws UserError E120-E123 where the data inputs cannot be told or have open dimensions */
 export function classify(model: OnnxModel, sorted: readonly OnnxNode[], options: readonly string[]): Classification {
   const named = parseInputOptions(options, model);
-  const tensors = collect(model, sorted, named);
+  const tensors = heldTensors(model, sorted, named);
   assignSlots(sorted, tensors);
   const { data, fixedBatch } = dataInputs(model, tensors, named);
   for (const d of data) tensors.delete(d.name);
   // A filled tensor that is no weight is what it says: a fill.
   for (const t of [...tensors.values()]) if (t.source === 'ConstantOfShape' && !t.slot) tensors.delete(t.name);
   return { tensors, inputs: data, fixedBatch };
-}
-
-// ---- What the model holds ----
-
-function collect(
-  model: OnnxModel,
-  sorted: readonly OnnxNode[],
-  named: ReadonlyMap<string, Shape | undefined>,
-): Map<string, Tensor> {
-  const tensors = new Map<string, Tensor>();
-  const add = (name: string, t: OnnxTensor, source: Tensor['source'], loc: Loc): void => {
-    tensors.set(name, { name, type: t.type, source, data: t.data, loc });
-  };
-  for (const [name, t] of model.initializers)
-    add(name, t, 'initializer', { kind: 'onnx', node: name, op: 'initializer' });
-  for (const v of model.inputs) {
-    const fixed = v.dims?.every((d) => typeof d === 'number') && !named.has(v.name);
-    if (!fixed) continue;
-    const type = tensor(v.dtype, v.dims as readonly number[]);
-    tensors.set(v.name, { name: v.name, type, source: 'graph input', loc: inputLoc(v.name) });
-  }
-  for (const n of sorted) {
-    if (n.domain !== '') continue;
-    const [out] = n.outputs;
-    if (n.op === 'Constant') {
-      const value = n.attributes.get('value');
-      if (typeof value === 'object' && 'stored' in value) add(out, value, 'Constant', n.loc);
-    } else if (n.op === 'ConstantOfShape') {
-      const shape = tensors.get(n.inputs[0])?.data?.();
-      const value = n.attributes.get('value');
-      const dtype = typeof value === 'object' && 'stored' in value ? value.type.dtype : 'f32';
-      if (shape?.type.dtype !== 'i64' || dtype !== 'f32' || shape.data.length === 0) continue;
-      const dims = Array.from(shape.data, Number);
-      if (dims.every((d) => Number.isSafeInteger(d) && d > 0))
-        tensors.set(out, { name: out, type: tensor('f32', dims), source: 'ConstantOfShape', loc: n.loc });
-    } else if (n.op === 'Identity') {
-      // Exporters write equal vectors once and give the copies their own names: each is a parameter of its own.
-      const from = tensors.get(n.inputs[0]);
-      if (from?.data && from.type.dtype === 'f32' && from.type.shape.length === 1)
-        tensors.set(out, { ...from, name: out, source: 'Identity', loc: n.loc });
-    }
-  }
-  return tensors;
 }
 
 const trainable = (t: Tensor | undefined): t is Tensor => t?.type.dtype === 'f32' && t.type.shape.length > 0;
@@ -103,25 +45,24 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
   for (const t of tensors.values()) root.set(t.name, t);
   /** Values computed from a parameter; the nodes that made them. */
   const layers = new Map<string, OnnxNode>();
-  const readers = new Map<string, OnnxNode[]>();
+  const readers = readersOf(sorted);
   const producer = new Map<string, OnnxNode>();
-  for (const n of sorted) {
-    producer.set(n.outputs[0], n);
-    for (const i of n.inputs) {
-      const list = readers.get(i);
-      if (list) list.push(n);
-      else readers.set(i, [n]);
-    }
-  }
+  for (const n of sorted) producer.set(n.outputs[0], n);
+  // Where no matrix serves two layers, no layer is used twice: then neither is a vector.
+  const layersRepeat = [...tensors.values()].some(
+    (t) => trainable(t) && t.type.shape.length > 1 && (readers.get(t.name)?.length ?? 0) > 1,
+  );
 
   const assign = (n: OnnxNode, i: number, kind: Slot): boolean => {
     const t = root.get(n.inputs[i]);
     if (!trainable(t)) return false;
     const running = kind.startsWith('running');
-    if (t.slot && t.slot.kind.startsWith('running') === running && (!running || t.slot.kind === kind)) return true;
+    const same = t.slot?.node === n || !(isUniformVector(t) && !layersRepeat && layerVectors.has(kind));
+    if (t.slot && same && t.slot.kind.startsWith('running') === running && (!running || t.slot.kind === kind))
+      return true;
     if (!t.slot) t.slot = { kind, node: n };
     else {
-      // One tensor, stored once since its values were equal, in two roles: this node gets its own.
+      // One tensor, stored once since its values were equal, for two layers or in two roles: this node gets its own.
       const name = `${n.outputs[0]}.${kind.replace(' ', '_')}`;
       const own: Tensor = { ...t, name, slot: { kind, node: n } };
       tensors.set(name, own);
@@ -135,20 +76,24 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
     if (n.domain !== '' || n.outputs.length === 0) continue;
     const [out] = n.outputs;
     const [x] = n.inputs;
-    if (views.has(n.op) && !root.has(out)) {
+    if ((views.has(n.op) || n.op === 'Cast') && !root.has(out)) {
       const t = root.get(x);
-      if (t) root.set(out, t);
+      // Floating point of any width is one type: weights of half width stand behind a cast.
+      if (t && (n.op !== 'Cast' || (t.type.dtype === 'f32' && isFloat(n.attributes.get('to'))))) root.set(out, t);
     }
-    let layer = n.inputs.some((i) => layers.has(i));
+    // A shape is no longer what the layer computed.
+    let layer = n.op !== 'Shape' && n.op !== 'Size' && n.inputs.some((i) => layers.has(i));
     const slots = Object.hasOwn(layerSlots, n.op) ? layerSlots[n.op] : {};
     for (const i of n.op in layerSlots ? orderOf(slots) : []) {
       if (i >= n.inputs.length || n.inputs[i] === '') continue;
       if (products.has(n.op) && i === 0 && root.has(n.inputs[1])) continue;
-      if (n.op === 'Gather' && root.has(n.inputs[1])) continue;
+      // What is looked up at known places is a slice. Data of fixed size are graph inputs.
+      if (n.op === 'Gather' && root.has(n.inputs[1]) && root.get(n.inputs[1])!.source !== 'graph input') continue;
       if (assign(n, i, slots[i])) layer = true;
     }
     if (n.op === 'Add') layer = assignBias(n) || layer;
     if (n.op === 'Mul') layer = assignScale(n) || layer;
+    if (n.op === 'Concat' && layer) assignTokens(n);
     if (layer) for (const o of n.outputs) layers.set(o, n);
   }
 
@@ -164,7 +109,21 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
     return assign(n, i, 'bias');
   }
 
-  /** The scale of a normalisation that is written out: a product whose only reader adds a weight. */
+  /** What a model learns to put beside the positions of a sequence [N, T, C]: the class token of a transformer. */
+  function assignTokens(n: OnnxNode): void {
+    n.inputs.forEach((name, i) => {
+      const spread = producer.get(name);
+      const t = root.get(spread && repeats.has(spread.op) ? spread.inputs[0] : name);
+      if (!trainable(t) || t.type.shape.length > 3 || layers.has(name)) return;
+      if (root.has(name)) assign(n, i, 'token');
+      else t.slot ??= { kind: 'token', node: n };
+    });
+  }
+
+  /**
+   * The scale of a normalisation that is written out: a product whose only reader adds a weight; or one number for each
+   * channel of a branch that is added to another (layer scale).
+   */
   function assignScale(n: OnnxNode): boolean {
     const i = n.inputs.findIndex((name) => root.has(name));
     if (n.inputs.length !== 2 || i < 0 || !layers.has(n.inputs[1 - i])) return false;
@@ -173,6 +132,7 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
     const next = readers.get(n.outputs[0]) ?? [];
     if (next.length !== 1 || next[0].op !== 'Add' || next[0].inputs.length !== 2) return false;
     const shift = next[0].inputs.find((name) => name !== n.outputs[0]) ?? '';
+    if (layers.has(shift)) return Math.max(...(t.type.shape as number[])) === count(t) && assign(n, i, 'scale');
     // The shift may stand behind a view that comes later in the file.
     const view = producer.get(shift);
     const s = root.get(shift) ?? (view && views.has(view.op) ? root.get(view.inputs[0]) : undefined);
@@ -180,7 +140,18 @@ function assignSlots(sorted: readonly OnnxNode[], tensors: Map<string, Tensor>):
   }
 }
 
+/** float, float16, double, bfloat16 */
+const isFloat = (type: Attribute | undefined): boolean => [1, 10, 11, 16].includes(type as number);
+
 const count = (t: Tensor): number => product(t.type.shape as readonly number[]);
+
+/** Ones and zeros are what scales and biases begin with: exporters store those of one size once. */
+const layerVectors: ReadonlySet<Slot> = new Set(['scale', 'bias', 'running mean', 'running variance']);
+function isUniformVector(t: Tensor): boolean {
+  if (!t.data || t.type.shape.length !== 1) return false;
+  const data = t.data().data as Float32Array;
+  return data.every((v) => v === data[0]);
+}
 
 /** Input 1 before input 0: a product's second operand is its weight, if either is. */
 function orderOf(slots: Readonly<Record<number, Slot>>): number[] {

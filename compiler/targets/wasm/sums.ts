@@ -17,13 +17,16 @@ function scaled(s: Sum, by: number): Sum {
   };
 }
 
+const localKey = (frame: Frame, name: string): string => `$${frame.name(name).local}`;
+
 /** A text that two expressions share only if they have the same value. */
 export function keyOf(frame: Frame, e: Expr): string {
   switch (e.kind) {
     case 'const':
       return Object.is(e.value, -0) ? '-0' : `${e.value}`;
     case 'ref':
-      return `$${frame.name(e.name).local}`;
+      // In each copy of an unrolled body a variable has another value.
+      return `${localKey(frame, e.name)}^${frame.shift(e.name)}`;
     case 'load':
       return `${e.memory}[${keyOf(frame, e.index)}]`;
     case 'loadIf':
@@ -82,7 +85,8 @@ export function sumOf(frame: Frame, e: Expr): Sum {
         return;
       }
     }
-    addTerm({ atom: part, factor: 1, key: keyOf(frame, part) }, by);
+    // A term that is a variable is shared by the copies of an unrolled body: what it gains there is added last (shiftOf).
+    addTerm({ atom: part, factor: 1, key: part.kind === 'ref' ? localKey(frame, part.name) : keyOf(frame, part) }, by);
   };
   collect(e, 1);
   return { constant, terms: terms.filter((t) => t.factor !== 0) };

@@ -85,8 +85,9 @@ export class Pending {
     }
   }
 
-  clear(): void {
-    this.accesses.clear();
+  /** Forgets accesses to the memories that a barrier has ordered. */
+  clear(ordered: (memory: string) => boolean): void {
+    for (const m of [...this.accesses.keys()]) if (ordered(m)) this.accesses.delete(m);
   }
 
   add(effects: Effects, by: By): void {

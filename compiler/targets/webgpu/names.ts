@@ -17,7 +17,9 @@ const taken = new Set(
   varying virtual volatile wgsl where with writeonly yield
   main lane workgroup flat abs min max sqrt floor round select bitcast array atomic vec4 f16 f32 i32 u32 bool
   atomicLoad atomicAnd atomicOr is_nan nan_min nan_max mul_high infinity_bits nan_bits
-  workgroupBarrier storageBarrier subgroupMatrixLoad subgroupMatrixStore subgroupMatrixMultiplyAccumulate`.split(/\s+/),
+  workgroupBarrier workgroupUniformLoad storageBarrier subgroupMatrixLoad subgroupMatrixStore subgroupMatrixMultiplyAccumulate`.split(
+    /\s+/,
+  ),
 );
 
 /** A legal WGSL identifier for `name`. */

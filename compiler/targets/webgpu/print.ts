@@ -9,7 +9,7 @@ import { type By, type Effects, effectsOf, Pending } from './barriers.js';
 import { bare, ExpressionPrinter, supportText } from './expression.js';
 import { type For, type Grid, gridOf, MOST_GROUPS, tripsOf, workgroupsOf } from './grid.js';
 import { identifier } from './names.js';
-import { assigns, carries, names } from './registers.js';
+import { assigns, carries, freeNames } from './registers.js';
 import { matrixTiles, TilePrinter } from './tiles.js';
 
 export { workgroupsOf };
@@ -52,10 +52,13 @@ class ShaderPrinter {
   private indent = 1;
   private region: Region;
   private pending = new Pending();
-  /** Names whose values may differ between threads. */
+  /** Names whose values WGSL takes for different in each thread: no barrier may depend on them. */
   private readonly varying = new Set<string>();
+  /** Names whose values are each thread's own: what reads them is not shared out once more. */
+  private readonly own = new Set<string>();
   /** Group memories and written parameters: where threads can meet. */
   private readonly meeting = new Set<string>();
+  private readonly groupMemories = new Set<string>();
   private lanes = 0;
   private readonly f16: boolean;
   private readonly matrices: boolean;
@@ -148,6 +151,20 @@ class ShaderPrinter {
     }
   }
 
+  private differing(name: string): void {
+    this.varying.add(name);
+    this.own.add(name);
+  }
+
+  private isOwn(value: Expr): boolean {
+    return !this.region.together || [...freeNames([{ kind: 'set', name: '', value }])].some((n) => this.own.has(n));
+  }
+
+  private settle(name: string, value: Expr): void {
+    if (this.isOwn(value)) this.own.add(name);
+    else this.own.delete(name);
+  }
+
   /** What WGSL's uniformity analysis takes for different in each thread: all memory that can be written. */
   private changes(memory: string): boolean {
     return this.kernel.params.every((p) => p.name !== memory || p.access !== 'read');
@@ -161,11 +178,16 @@ class ShaderPrinter {
   private access(effects: Effects, by: By): void {
     const conflicts = this.pending.conflicts(effects, by);
     if (conflicts.length > 0) {
-      const global = conflicts.some((m) => this.kernel.params.some((p) => p.name === m));
-      if (global) this.line('storageBarrier();');
-      if (!global || conflicts.some((m) => this.kernel.params.every((p) => p.name !== m)))
+      // Each barrier orders memory of its own kind.
+      const isGroup = (m: string): boolean => this.groupMemories.has(m);
+      if (!conflicts.every(isGroup)) {
+        this.line('storageBarrier();');
+        this.pending.clear((m) => !isGroup(m));
+      }
+      if (conflicts.some(isGroup)) {
         this.line('workgroupBarrier();');
-      this.pending.clear();
+        this.pending.clear(isGroup);
+      }
     }
     this.pending.add(effects, by);
   }
@@ -191,6 +213,7 @@ class ShaderPrinter {
       this.plain(s);
       return;
     }
+    if (s.kind === 'let' && this.sharedValue(s)) return;
     const effects = this.effects([s]);
     const stores = [...effects.writes].length > 0;
     const matrix = s.kind === 'tileStore' && this.tiles.tile(s.tile).matrix;
@@ -205,6 +228,20 @@ class ShaderPrinter {
     this.access(effects, by);
     if (by === 'single') this.alone([s]);
     else this.plain(s);
+  }
+
+  /** A value that all threads read at one place in group memory is the same for all of them, said so in WGSL's own way. */
+  private sharedValue(s: Extract<Stmt, { kind: 'let' }>): boolean {
+    const { value } = s;
+    if (value.kind !== 'load' || this.region.by !== 'all' || !this.groupMemories.has(value.memory)) return false;
+    if (this.differs(value.index)) return false;
+    this.access(this.effects([s]), this.region.by);
+    this.expressions.types.set(s.name, s.type);
+    this.varying.delete(s.name);
+    this.own.delete(s.name);
+    const place = `${identifier(value.memory)}[${bare(this.expressions.text(value.index))}]`;
+    this.line(`let ${identifier(s.name)}: ${s.type} = workgroupUniformLoad(&${place});`);
+    return true;
   }
 
   /** Statements that one thread runs for all. */
@@ -222,6 +259,7 @@ class ShaderPrinter {
       this.line(`var ${declaration}`);
       return;
     }
+    this.groupMemories.add(s.name);
     this.shared.push(`var<workgroup> ${declaration}`);
     this.meeting.add(s.name);
   }
@@ -242,6 +280,7 @@ class ShaderPrinter {
     const at = grid.loops.findIndex((l) => l.loop === s);
     x.types.set(s.var, 'i32');
     this.varying.delete(s.var);
+    this.own.delete(s.var);
     if (at >= 0) {
       const inner = grid.loops.slice(at + 1).reduce((n, l) => n * l.trips, 1);
       const quotient = inner === 1 ? 'iteration' : `(iteration / ${inner})`;
@@ -256,9 +295,9 @@ class ShaderPrinter {
       return;
     }
     const shares = together && (s.bind === 'group' || (s.bind === 'grid' && by === 'all'));
-    if (shares && !carries(s) && !names([s]).some((n) => this.varying.has(n))) {
+    if (shares && !carries(s) && ![...freeNames([s])].some((n) => this.own.has(n))) {
       this.access(this.effects([s]), 'shared');
-      this.varying.add(s.var);
+      this.differing(s.var);
       this.strided(s, { by: 'shared', together: false });
       return;
     }
@@ -276,11 +315,11 @@ class ShaderPrinter {
     }
     // What the end of an iteration leaves pending meets the beginning of the next.
     const before = this.pending.copy();
-    const [printed, shared, lanes] = [this.lines.length, this.shared.length, this.lanes];
+    // A lane loop is another one in the next iteration: there a thread may read what another wrote.
+    const [printed, shared] = [this.lines.length, this.shared.length];
     this.serialLoop(s);
     this.lines.length = printed;
     this.shared.length = shared;
-    this.lanes = lanes;
     this.pending.merge(before);
     this.serialLoop(s);
     this.pending.merge(before);
@@ -289,7 +328,7 @@ class ShaderPrinter {
   private laneLoop(s: For): void {
     const { threads } = this.grid;
     const by = ++this.lanes;
-    this.varying.add(s.var);
+    this.differing(s.var);
     if (tripsOf(s) === threads) {
       this.braces('', () => {
         this.line(`let ${identifier(s.var)}: i32 = ${progression(this.expressions.text(s.lo), 'i32(lane)', s.step)};`);
@@ -314,7 +353,7 @@ class ShaderPrinter {
   private serialLoop(s: For): void {
     const v = identifier(s.var);
     const { expressions: x } = this;
-    if (!this.region.together) this.varying.add(s.var);
+    if (!this.region.together) this.differing(s.var);
     const [lo, hi] = [bare(x.text(s.lo)), bare(x.text(s.hi))];
     this.braces(`for (var ${v}: i32 = ${lo}; ${v} < ${hi}; ${v} += ${s.step}) `, () => this.block(s.body));
   }
@@ -328,13 +367,16 @@ class ShaderPrinter {
         x.types.set(s.name, s.type);
         if (s.kind === 'var' || !this.region.together || this.differs(s.value)) this.varying.add(s.name);
         else this.varying.delete(s.name);
+        this.settle(s.name, s.value);
         this.line(`${s.kind} ${identifier(s.name)}: ${s.type} = ${bare(x.text(s.value))};`);
         return;
       }
       case 'set':
+        if (this.isOwn(s.value)) this.own.add(s.name);
         this.line(`${identifier(s.name)} = ${bare(x.text(s.value))};`);
         return;
       case 'accumulate': {
+        if (this.isOwn(s.value)) this.own.add(s.name);
         const value: Expr = { kind: 'binary', op: s.op, a: { kind: 'ref', name: s.name }, b: s.value };
         this.line(`${identifier(s.name)} = ${bare(x.text(value))};`);
         return;
@@ -366,7 +408,7 @@ class ShaderPrinter {
     const [row, col, element] = [s.row, s.col, s.element].map(identifier);
     for (const name of [s.row, s.col]) x.types.set(name, 'i32');
     x.types.set(s.element, 'f32');
-    for (const name of [s.row, s.col, s.element]) this.varying.add(name);
+    for (const name of [s.row, s.col, s.element]) this.differing(name);
     const limit = (e: Expr, extent: number): string =>
       e.kind === 'const' ? `${Math.min(e.value, extent)}` : `min(${extent}, ${bare(x.text(e))})`;
     const [rowEnd, colEnd] = [limit(s.rowLimit, rows), limit(s.colLimit, cols)];

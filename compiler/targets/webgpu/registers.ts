@@ -5,18 +5,24 @@ import type { Expr, Stmt } from '../../../ir/kernel.js';
 import { mapOwn } from '../../kernels/rebuild.js';
 import type { For } from './grid.js';
 
-/** Names of registers and loop variables that the statements read, their blocks included. */
-export function names(body: readonly Stmt[]): string[] {
-  return body.flatMap((s) => {
-    const found: string[] = [];
+/** Registers and loop variables that the statements read, their blocks included, and do not define themselves. */
+export function freeNames(body: readonly Stmt[], outside: ReadonlySet<string> = new Set()): Set<string> {
+  const found = new Set<string>();
+  const own = new Set(outside);
+  const read = (names: Iterable<string>): void => {
+    for (const n of names) if (!own.has(n)) found.add(n);
+  };
+  for (const s of body) {
     mapOwn(s, (e) => {
-      found.push(...namesIn(e));
+      read(namesIn(e));
       return e;
     });
-    if (s.kind === 'for' || s.kind === 'tileEach') found.push(...names(s.body));
-    if (s.kind === 'if') found.push(...names(s.then), ...names(s.else));
-    return found;
-  });
+    if (s.kind === 'for') read(freeNames(s.body, new Set([...own, s.var])));
+    if (s.kind === 'tileEach') read(freeNames(s.body, new Set([...own, s.row, s.col, s.element])));
+    if (s.kind === 'if') for (const block of [s.then, s.else]) read(freeNames(block, own));
+    if (s.kind === 'let' || s.kind === 'var') own.add(s.name);
+  }
+  return found;
 }
 
 function namesIn(e: Expr): string[] {

@@ -70,12 +70,13 @@ export class TilePrinter {
     this.tiles.set(s.tile, tile);
     if (matrix) {
       for (const [i, j] of this.fragments(tile))
-        this.line(`var ${this.part(s.tile, i, j)}: subgroup_matrix_result<${accumulator}, ${MATRIX}, ${MATRIX}>;`);
+        this.line(`var ${this.part(s.tile, i, j)} = subgroup_matrix_result<${accumulator}, ${MATRIX}, ${MATRIX}>();`);
       return;
     }
-    const type = this.width(tile) === 4 ? 'vec4<f32>' : 'f32';
+    // Said, not left to the declaration: in a loop SwiftShader keeps what the last iteration left.
+    const zero = this.width(tile) === 4 ? 'vec4<f32>()' : '0.0f';
     for (let i = 0; i < rows; i++)
-      for (let c = 0; c < cols / this.width(tile); c++) this.line(`var ${this.part(s.tile, i, c)}: ${type};`);
+      for (let c = 0; c < cols / this.width(tile); c++) this.line(`var ${this.part(s.tile, i, c)} = ${zero};`);
   }
 
   private fragments(t: Tile): [number, number][] {

@@ -3,7 +3,7 @@
  * (export, addresses, grid) is resolved once at load, so that a step is a plain loop of calls. Kernels take a range of
  * their grid, which is how threads will share one.
  */
-import { type Manifest, WASM_MODULE } from '../../../ir/artifact.js';
+import { WASM_MODULE } from '../../../ir/artifact.js';
 import {
   kernelArguments,
   memoryRefused,
@@ -11,10 +11,9 @@ import {
   moduleInvalid,
   noVariant,
   unknownKernel,
-  wrongTarget,
 } from '../../../ir/diagnostics/artifact.js';
-import type { Buffer, Requirement, Step } from '../../../ir/program.js';
-import type { Artifact } from '../../artifact.js';
+import type { Buffer, Program, Requirement, Step } from '../../../ir/program.js';
+import { type Artifact, programFor } from '../../artifact.js';
 import { type ArrayData, type Device, everyGuard, type Guards } from '../device.js';
 
 const PAGE = 65_536;
@@ -43,8 +42,10 @@ const simdProbe = new Uint8Array([
 export class WasmDevice implements Device {
   readonly description = 'WebAssembly SIMD, 1 thread';
   dispatches = 0;
+  readonly submissions = 0;
 
   private constructor(
+    readonly program: Program,
     private readonly memory: WebAssembly.Memory,
     private readonly buffers: ReadonlyMap<string, Buffer>,
     private readonly functions: ReadonlyMap<string, readonly Segment[]>,
@@ -52,18 +53,17 @@ export class WasmDevice implements Device {
 
   /** Compiles and instantiates the kernels of a checked artifact. Memory is zero; state is not initialised. UserError E410-E419. */
   static load({ manifest, files }: Artifact): WasmDevice {
-    if (manifest.target !== 'wasm' || manifest.program.target !== 'wasm') throw wrongTarget(manifest.target);
-    const { program } = manifest;
+    const program = programFor(manifest, 'wasm');
     const bytes = files.get(WASM_MODULE);
     if (!bytes) throw moduleInvalid(WASM_MODULE, 'the manifest does not list the file');
 
     const features = new Set(WebAssembly.validate(simdProbe) ? ['simd128'] : []);
-    const chosen = chooseVariants(manifest, features);
-    const exports = instantiate(manifest, bytes);
+    const chosen = chooseVariants(program, features);
+    const exports = instantiate(program, bytes);
 
     const buffers = new Map(program.buffers.map((b) => [b.name, b]));
     const infos = new Map(program.kernels.map((k) => [k.name, k]));
-    const scratch = scratchAddress(manifest);
+    const scratch = scratchAddress(program);
     const call = (place: string, step: Step): Call => {
       const info = infos.get(chosen.get(step)!)!;
       const kernel = exports.kernels.get(info.name);
@@ -79,7 +79,7 @@ export class WasmDevice implements Device {
         f.segments.map((s) => ({ guard: s.guard, calls: s.steps.map((step) => call(`${f.name}.${step.slot}`, step)) })),
       ]),
     );
-    return new WasmDevice(exports.memory, buffers, functions);
+    return new WasmDevice(program, exports.memory, buffers, functions);
   }
 
   write(name: string, data: ArrayData): void {
@@ -109,6 +109,8 @@ export class WasmDevice implements Device {
     }
   }
 
+  close(): void {}
+
   private view(name: string): ArrayData {
     const b = this.buffers.get(name);
     if (!b) throw new Error(`the program has no buffer ${name}`);
@@ -130,7 +132,7 @@ export class WasmDevice implements Device {
 }
 
 /** For each step the first variant that this device can run. */
-function chooseVariants({ program }: Manifest, features: ReadonlySet<string>): Map<Step, string> {
+function chooseVariants(program: Program, features: ReadonlySet<string>): Map<Step, string> {
   const limits: Record<string, number> = { memoryBytes: PAGE * MAX_PAGES };
   const fits = (r: Requirement): boolean =>
     r.features.every((f) => features.has(f)) && Object.entries(r.limits).every(([k, v]) => (limits[k] ?? 0) >= v);
@@ -146,15 +148,14 @@ function chooseVariants({ program }: Manifest, features: ReadonlySet<string>): M
 }
 
 /** Scratch lies behind the planned memory. */
-function scratchAddress({ program }: Manifest): number {
+function scratchAddress(program: Program): number {
   return Math.ceil(program.memories[0].bytes / 256) * 256;
 }
 
 function instantiate(
-  manifest: Manifest,
+  program: Program,
   bytes: Uint8Array,
 ): { memory: WebAssembly.Memory; kernels: Map<string, Kernel> } {
-  const { program } = manifest;
   const invalid = (why: string): never => {
     throw moduleInvalid(WASM_MODULE, why);
   };
@@ -174,7 +175,7 @@ function instantiate(
     if (exported.get(k.name) !== 'function') invalid(`it does not export the kernel '${k.name}'`);
 
   const scratch = Math.max(0, ...program.kernels.map((k) => k.scratch));
-  const total = scratchAddress(manifest) + scratch;
+  const total = scratchAddress(program) + scratch;
   const pages = Math.max(1, Math.ceil(total / PAGE));
   if (pages > MAX_PAGES) throw memoryTooLarge(total, MAX_PAGES * PAGE);
   let memory: WebAssembly.Memory;

@@ -61,8 +61,8 @@ function capped(n: NodeImport, scores: Value): Value {
 function attention(n: NodeImport): readonly (Value | undefined)[] {
   const heads = n.number('q_num_heads');
   const q = byHead(n, n.float(0), heads);
-  // The scores as a result of their own are asked for by tests only.
-  n.ignoreAttributes('softmax_precision', 'qk_matmul_output_mode');
+  n.ignoreAttributes('softmax_precision');
+  const kind = n.number('qk_matmul_output_mode', 0);
   const kept = (i: number, past: number): Value => {
     const own = byHead(n, n.float(i), n.number('kv_num_heads'));
     return n.has(past) ? n.op('concat', [n.float(past), own], { axis: 2 }) : own;
@@ -71,16 +71,20 @@ function attention(n: NodeImport): readonly (Value | undefined)[] {
   const [queryHeads, keyHeads] = [size(n, q, 1), size(n, k, 1)];
   if (queryHeads % keyHeads !== 0) n.misfit(`${queryHeads} query heads share ${keyHeads} key heads`);
   const groups = queryHeads / keyHeads;
-  if (n.wants(3)) n.unsupported('its result #3 (the scores)');
   const scale = n.scalar(n.number('scale', 1 / Math.sqrt(size(n, q, 3))));
-  const scores = capped(n, n.op('mul', [n.b.matmul(q, shared(n, k, groups), false, true, `${n.name}.scores`), scale]));
+  const products = n.op('mul', [n.b.matmul(q, shared(n, k, groups), false, true, `${n.name}.scores`), scale]);
+  const scores = capped(n, products);
   const past = n.has(4) ? size(n, n.float(4), 2) : 0;
-  const weights = n.op('softmax', [masked(n, scores, past)], { axis: 3 });
+  const hides = n.flag('is_causal', false) || (n.has(3) && n.value(3).type.dtype === 'bool');
+  if (n.wants(3) && kind === 2 && hides) n.unsupported('its result #3 (scores of which some are hidden)');
+  const seen = masked(n, scores, past);
+  const weights = n.op('softmax', [seen], { axis: 3 });
+  const stage = [products, scores, seen, weights][kind] ?? n.misfit(`qk_matmul_output_mode = ${kind}`);
   const y = n.b.matmul(weights, shared(n, v, groups), false, false, `${n.name}.heads`);
-  if (n.shape(0).length === 4) return [y, k, v];
+  if (n.shape(0).length === 4) return [y, k, v, stage];
   const rows = n.b.transpose(y, [0, 2, 1, 3]);
   const [batch, length] = rows.type.shape;
-  return [n.reshape(rows, [batch, length, queryHeads * size(n, v, 3)]), k, v];
+  return [n.reshape(rows, [batch, length, queryHeads * size(n, v, 3)]), k, v, stage];
 }
 
 export const attentions: Readonly<Record<string, Handler>> = {

@@ -117,6 +117,34 @@ export const elementwise: Readonly<Record<string, Handler>> = {
   Sign: float('sign', 9),
   Floor: float('floor'),
   Ceil: handler(6, (n) => n.result('neg', [n.op('floor', [n.op('neg', [n.float(0)])])])),
+  Xor: handler(7, (n) => n.result('not', [n.op('equal', [n.value(0), n.value(1)])])),
+  IsNaN: handler(9, (n) => {
+    const x = n.float(0);
+    return n.result('not', [n.op('equal', [x, x])]);
+  }),
+  IsInf: handler(10, (n) => {
+    const x = n.float(0);
+    const [negative, positive] = [n.flag('detect_negative', true), n.flag('detect_positive', true)];
+    const largest = n.scalar(3.4028234663852886e38);
+    const above = (v: Value, on: boolean): Value =>
+      on ? n.op('less', [largest, v]) : n.b.fill(0, x.type.shape, 'bool', `${n.name}.no`);
+    return n.result('or', [above(x, positive), above(n.op('neg', [x]), negative)]);
+  }),
+  // Halves go to the even neighbour.
+  Round: handler(11, (n) => {
+    const x = n.float(0);
+    const up = n.op('floor', [n.op('add', [x, n.scalar(0.5)])]);
+    const half = n.op('floor', [n.op('mul', [up, n.scalar(0.5)])]);
+    const odd = n.op('sub', [up, n.op('mul', [half, n.scalar(2)])]);
+    const tie = n.op('equal', [n.op('sub', [up, x]), n.scalar(0.5)]);
+    return n.result('select', [tie, n.op('sub', [up, odd]), up]);
+  }),
+  Shrink: handler(9, (n) => {
+    const x = n.float(0);
+    const [lambda, bias] = [n.number('lambd', 0.5), n.number('bias', 0)];
+    const low = n.op('select', [n.op('less', [x, n.scalar(-lambda)]), n.op('add', [x, n.scalar(bias)]), zero(n)]);
+    return n.result('select', [n.op('less', [n.scalar(lambda), x]), n.op('sub', [x, n.scalar(bias)]), low]);
+  }),
   Not: handler(1, (n) => n.result('not', [n.value(0)])),
 
   Add: binary('add'),
@@ -136,8 +164,12 @@ export const elementwise: Readonly<Record<string, Handler>> = {
   }),
   Mod: handler(10, (n) => {
     // x - floor(x / y) * y has the divisor's sign; fmod has the dividend's.
-    if (n.flag('fmod', false)) n.unsupported('fmod = 1');
     const [a, b] = [n.float(0), n.float(1)];
+    if (n.flag('fmod', false)) {
+      const [p, q] = [n.op('abs', [a]), n.op('abs', [b])];
+      const rest = n.op('sub', [p, n.op('mul', [n.op('floor', [n.op('div', [p, q])]), q])]);
+      return n.result('mul', [n.op('sign', [a]), rest]);
+    }
     return n.result('sub', [a, n.op('mul', [n.op('floor', [n.op('div', [a, b])]), b])]);
   }),
 
@@ -164,6 +196,15 @@ export const elementwise: Readonly<Record<string, Handler>> = {
     const dtype = to === 'i64' ? 'i32' : to;
     // Narrow integers wrap around in ways that the core does not model.
     if (dtype === 'u8' && x.type.dtype !== 'u8') n.unsupported('a cast to uint8');
+    return n.b.cast(x, dtype, n.name);
+  }),
+
+  CastLike: handler(15, (n) => {
+    const x = n.value(0);
+    const dtype = n.dtype(1);
+    n.ignoreAttributes('saturate', 'round_mode');
+    // Of integers only the type of the tensor itself is known here.
+    if (dtype !== 'f32' && dtype !== 'bool' && dtype !== x.type.dtype) n.unsupported(`a cast to ${dtype}`);
     return n.b.cast(x, dtype, n.name);
   }),
 
@@ -212,6 +253,10 @@ export const elementwise: Readonly<Record<string, Handler>> = {
     // Opset 11 made the bounds inputs.
     const bound = (name: string, i: number): number | undefined =>
       n.opset < 11 ? n.number(name) : n.has(i) ? n.knownScalar(i, name) : undefined;
-    return clip(n, n.float(0), bound('min', 1), bound('max', 2));
+    const x = n.value(0);
+    if (x.type.dtype === 'f32') return clip(n, x, bound('min', 1), bound('max', 2));
+    const [low, high] = [bound('min', 1), bound('max', 2)];
+    const above = low === undefined ? x : n.op('max', [x, n.scalar(low, x.type.dtype)]);
+    return high === undefined ? above : n.op('min', [above, n.scalar(high, x.type.dtype)]);
   }),
 };

@@ -124,9 +124,25 @@ function groupNormalization(n: NodeImport): Value {
   return n.result('add', [n.op('mul', [y, perChannel(n.float(1))]), perChannel(n.float(2))]);
 }
 
+/** x / |x|, of the p-norm along an axis. */
+function lpNormalization(n: NodeImport): Value {
+  const x = n.float(0);
+  const axis = n.axis(n.number('axis', -1), x.type.shape.length);
+  if (typeof x.type.shape[axis] !== 'number') n.unsupported('a normalisation over the batch');
+  const p = n.number('p', 2);
+  if (p !== 1 && p !== 2) n.unsupported(`p = ${p}`);
+  const total = n.op('reduce_sum', [p === 1 ? n.op('abs', [x]) : n.op('mul', [x, x])], { axes: [axis], keep: true });
+  const norm = p === 1 ? total : n.op('sqrt', [total]);
+  // Where all is zero, zero it stays.
+  const divisor = n.op('select', [n.op('less', [zero(n), norm]), norm, n.scalar(1)]);
+  return n.result('div', [x, divisor]);
+}
+const zero = (n: NodeImport): Value => n.scalar(0);
+
 export const normalization: Readonly<Record<string, Handler>> = {
   BatchNormalization: handler(6, batchNormalization),
   InstanceNormalization: handler(6, instanceNormalization),
+  LpNormalization: handler(1, lpNormalization),
   LayerNormalization: handler(17, layerNormalization),
   RMSNormalization: handler(23, rmsNormalization),
   GroupNormalization: handler(18, groupNormalization),

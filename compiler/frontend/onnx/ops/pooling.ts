@@ -4,7 +4,7 @@
 import type { Value } from '../../../../ir/graph.js';
 import { printShape } from '../../../../ir/types.js';
 import { type Handler, handler, type NodeImport } from '../node-import.js';
-import { fromImage, imageOf, pooledSize, positions, windowForm } from './window.js';
+import { fromImage, type Image, imageOf, pooledSize, positions, windowForm } from './window.js';
 
 function maxPool(n: NodeImport): Value {
   const image = imageOf(n, n.float(0));
@@ -18,10 +18,40 @@ function maxPool(n: NodeImport): Value {
 function averagePool(n: NodeImport): Value {
   const image = imageOf(n, n.float(0));
   const { kernel, strides, pads, dilations } = windowForm(n, image);
-  if (dilations.some((d) => d !== 1)) n.unsupported(`dilations = [${dilations}]`);
+  if (dilations.some((d) => d !== 1)) return fromImage(n, dilatedAverage(n, image), image);
   const [height, width] = pooledSize(n, { kernel, strides, pads, dilations }, image, n.flag('ceil_mode', false));
   const attrs = { kernel, strides, pads, height, width, count_include_pad: n.flag('count_include_pad', false) };
   return fromImage(n, n.result('avg_pool', [image.x], attrs), image);
+}
+
+/** Sums over windows, as a convolution of each channel with ones. */
+function windowSums(n: NodeImport, image: Image): { sums: (x: Value) => Value; area: number } {
+  const w = windowForm(n, image);
+  if (n.flag('ceil_mode', false)) n.unsupported('ceil_mode = 1');
+  const { strides, pads, dilations, kernel } = w;
+  const sums = (v: Value): Value => {
+    const channels = v.type.shape[1] as number;
+    const ones = n.b.fill(1, [channels, 1, ...kernel], 'f32', `${n.name}.ones`);
+    return n.op('conv', [v, ones], { strides, pads, dilations, groups: channels });
+  };
+  return { sums, area: kernel[0] * kernel[1] };
+}
+
+function dilatedAverage(n: NodeImport, image: Image): Value {
+  const { sums, area } = windowSums(n, image);
+  const total = sums(image.x);
+  if (n.flag('count_include_pad', false)) return n.op('mul', [total, n.scalar(1 / area)]);
+  const counts = sums(n.b.fill(1, [1, 1, image.height, image.width], 'f32', `${n.name}.inside`));
+  return n.op('div', [total, counts]);
+}
+
+/** (sum of |x|^p over the window)^(1/p) */
+function lpPool(n: NodeImport): Value {
+  const image = imageOf(n, n.float(0));
+  const p = n.number('p', 2);
+  const power = p === 2 ? n.op('mul', [image.x, image.x]) : n.op('pow', [n.op('abs', [image.x]), n.scalar(p)]);
+  const total = windowSums(n, image).sums(power);
+  return fromImage(n, p === 2 ? n.op('sqrt', [total]) : n.op('pow', [total, n.scalar(1 / p)]), image);
 }
 
 /** Axes of all positions of [N, C, ...]. */
@@ -68,5 +98,6 @@ export const pooling: Readonly<Record<string, Handler>> = {
     const x = n.float(0);
     return n.result('reduce_max', [x], { axes: positionAxes(n, x), keep: true });
   }),
+  LpPool: handler(2, lpPool),
   LRN: handler(1, lrn),
 };

@@ -5,6 +5,7 @@ import type { Value } from '../../../../ir/graph.js';
 import { type Dim, printShape } from '../../../../ir/types.js';
 import { axesOf } from '../forms.js';
 import { type Handler, handler, type NodeImport } from '../node-import.js';
+import { reversed } from './rows.js';
 
 interface Form {
   readonly axes: readonly number[];
@@ -72,14 +73,50 @@ const reduction = (since: number, read: (n: NodeImport, x: Value, f: Form) => Va
     return read(n, x, form(n, x, since));
   });
 
+/** Of truths, too (opset 20): all, or any. */
+const extremum = (read: (n: NodeImport, x: Value, f: Form) => Value): Handler =>
+  handler(1, (n) => {
+    const x = n.value(0);
+    if (x.type.dtype !== 'bool') return read(n, n.float(0), form(n, x, 18));
+    return n.b.cast(read(n, n.b.cast(x, 'f32'), form(n, x, 18)), 'bool', n.name);
+  });
+
+/** More elements would make a long chain of products. */
+const MOST_FACTORS = 4096;
+
+/** Halves multiplied with halves until one element is left on the axis: gradients stay finite where an element is zero. */
+function productOf(n: NodeImport, x: Value, { axes, keep }: Form): Value {
+  if (axes.some((a) => isBatch(x.type.shape[a]))) n.unsupported('a product over the batch');
+  if (x.type.shape.includes(0)) n.unsupported('an empty tensor');
+  let out = x;
+  for (const a of axes) {
+    if ((out.type.shape[a] as number) > MOST_FACTORS) n.unsupported(`a product of ${out.type.shape[a]} elements`);
+    for (let size = out.type.shape[a] as number; size > 1; size = Math.ceil(size / 2)) {
+      const half = Math.floor(size / 2);
+      const part = (from: number, to: number): Value => n.b.sliceAxis(out, a, from, to, `${n.name}.part`);
+      const pairs = n.op('mul', [part(0, half), part(half, 2 * half)]);
+      out = size % 2 === 0 ? pairs : n.op('concat', [pairs, part(size - 1, size)], { axis: a });
+    }
+  }
+  return keep
+    ? out
+    : n.reshape(
+        out,
+        out.type.shape.filter((_, i) => !axes.includes(i)),
+      );
+}
+
 const squares = (n: NodeImport, x: Value): Value => n.op('mul', [x, x]);
 
 function argMax(n: NodeImport, x: Value): Value {
   const axis = n.axis(n.number('axis', 0), x.type.shape.length);
   if (isBatch(x.type.shape[axis])) n.unsupported('an index of the batch');
-  if (n.flag('select_last_index', false)) n.unsupported('select_last_index = 1');
   const keep = n.flag('keepdims', true);
-  const index = n.op('argmax', [x], { axis });
+  const last = n.flag('select_last_index', false);
+  const size = x.type.shape[axis] as number;
+  // The last of the maxima is the first from behind.
+  const found = n.op('argmax', [last ? reversed(n, x, axis) : x], { axis });
+  const index = last ? n.op('sub', [n.scalar(size - 1, 'i32'), found]) : found;
   return keep
     ? n.reshape(
         index,
@@ -91,14 +128,14 @@ function argMax(n: NodeImport, x: Value): Value {
 export const reductions: Readonly<Record<string, Handler>> = {
   ReduceSum: reduction(13, sum),
   ReduceMean: reduction(18, mean),
-  ReduceMax: reduction(18, max),
-  ReduceMin: reduction(18, (n, x, f) => n.op('neg', [max(n, n.op('neg', [x]), f)])),
+  ReduceMax: extremum(max),
+  ReduceMin: extremum((n, x, f) => n.op('neg', [max(n, n.op('neg', [x]), f)])),
   ReduceL1: reduction(18, (n, x, f) => sum(n, n.op('abs', [x]), f)),
   ReduceL2: reduction(18, (n, x, f) => n.op('sqrt', [sum(n, squares(n, x), f)])),
   ReduceSumSquare: reduction(18, (n, x, f) => sum(n, squares(n, x), f)),
   ReduceLogSum: reduction(18, (n, x, f) => n.op('log', [sum(n, x, f)])),
   ReduceLogSumExp: reduction(18, logSumExp),
-  ReduceProd: handler(1, (n) => n.unsupported('a product of data')),
+  ReduceProd: reduction(18, productOf),
   ArgMax: handler(1, (n) => argMax(n, n.float(0))),
   ArgMin: handler(1, (n) => argMax(n, n.op('neg', [n.float(0)]))),
 };

@@ -6,6 +6,7 @@ import { type Dim, dimMul, printShape, type Shape } from '../../../../ir/types.j
 import { axesOf, expandTarget, reshapeTarget, sliceForm, splitSizes } from '../forms.js';
 import { type Item, isKnown, known, numbers } from '../known.js';
 import { type Handler, handler, type NodeImport } from '../node-import.js';
+import { at, reversed } from './rows.js';
 
 const times = (n: NodeImport, dims: Shape): Dim =>
   dims.reduce<Dim>((p, d) => dimMul(p, d) ?? n.unsupported('two batch axes in one'), 1);
@@ -47,7 +48,6 @@ function pad(n: NodeImport): Value {
   const x = n.value(0);
   const { shape } = x.type;
   const mode = n.text('mode', 'constant');
-  if (mode !== 'constant') n.unsupported(`mode = "${mode}"`);
   const amounts =
     (n.opset < 11 ? (n.ints('pads') ?? n.ints('paddings')) : n.knownNumbers(1, 'pads')) ?? n.misfit('pads are missing');
   const value = n.opset < 11 ? n.number('value', 0) : n.has(2) ? n.knownScalar(2, 'the padding value') : 0;
@@ -60,6 +60,7 @@ function pad(n: NodeImport): Value {
     low[a] = amounts[i];
     high[a] = amounts[i + axes.length];
   });
+  if (mode !== 'constant') return padded(n, x, mode, low, high);
   const starts = low.map((v) => Math.max(0, -v));
   const ends = shape.map((d, i) => (typeof d === 'number' ? d - Math.max(0, -high[i]) : -1));
   if (shape.some((d, i) => typeof d !== 'number' && (low[i] !== 0 || high[i] !== 0)))
@@ -80,6 +81,31 @@ function pad(n: NodeImport): Value {
   });
 }
 
+/** Padding with the data's own elements, axis by axis. */
+function padded(n: NodeImport, x: Value, mode: string, low: readonly number[], high: readonly number[]): Value {
+  return low.reduce((v, before, axis) => {
+    if (before === 0 && high[axis] === 0) return v;
+    const size = v.type.shape[axis];
+    if (typeof size !== 'number') return n.unsupported('padding of the batch');
+    const place = (i: number): number => {
+      const around = (m: number): number => ((i % m) + m) % m;
+      if (mode === 'edge') return Math.min(Math.max(i, 0), size - 1);
+      if (mode === 'wrap') return around(size);
+      if (mode !== 'reflect') n.unsupported(`mode = "${mode}"`);
+      const turn = size === 1 ? 0 : around(2 * size - 2);
+      return turn < size ? turn : 2 * size - 2 - turn;
+    };
+    const length = size + before + high[axis];
+    if (length < 1 || length > 2 ** 24) n.misfit(`an axis of ${length}`);
+    return at(
+      n,
+      v,
+      axis,
+      Array.from({ length }, (_, i) => place(i - before)),
+    );
+  }, x);
+}
+
 /** Known indices that follow each other are a slice, one index is a slice without its axis; others are looked up. */
 function gather(n: NodeImport): Value {
   const x = n.value(0);
@@ -87,14 +113,14 @@ function gather(n: NodeImport): Value {
   const axis = n.axis(n.number('axis', 0), shape.length);
   const size = shape[axis];
   if (typeof size !== 'number') return n.unsupported('indices of the batch axis');
-  const at = n.item(1);
-  const list = isKnown(at) ? numbers(at)?.map((i) => (i < 0 ? i + size : i)) : undefined;
-  if (isKnown(at) && list) {
+  const places = n.item(1);
+  const list = isKnown(places) ? numbers(places)?.map((i) => (i < 0 ? i + size : i)) : undefined;
+  if (isKnown(places) && list) {
     if (list.some((i) => !Number.isInteger(i) || i < 0 || i >= size)) n.misfit(`indices outside an axis of ${size}`);
-    const result = [...shape.slice(0, axis), ...at.shape, ...shape.slice(axis + 1)];
+    const result = [...shape.slice(0, axis), ...places.shape, ...shape.slice(axis + 1)];
     if (list.length > 0 && list.every((v, i) => v === list[0] + i))
       return n.b.reshape(cut(n, x, axis, list[0], list[0] + list.length, `${n.name}.slice`), result, n.name);
-    return n.result('gather', [x, n.materialize(known('i32', at.shape, list), `${n.node.outputs[0]}.indices`)], {
+    return n.result('gather', [x, n.materialize(known('i32', places.shape, list), `${n.node.outputs[0]}.indices`)], {
       axis,
     });
   }
@@ -186,6 +212,8 @@ function triangle(n: NodeImport): Value {
 
 export const views: Readonly<Record<string, Handler>> = {
   Trilu: handler(14, triangle),
+  // Folded where all of it is known.
+  ScatterND: handler(11, (n) => n.unsupported('data that are replaced while the model runs')),
   Identity: handler(1, (n) => n.item(0)),
   Constant: handler(1, constant),
   ConstantOfShape: handler(9, (n) => {
@@ -242,8 +270,17 @@ export const views: Readonly<Record<string, Handler>> = {
   }),
   Slice: handler(1, (n) => {
     const x = n.value(0);
-    const { starts, ends, steps } = sliceForm(n, x.type.shape);
-    return sliced(n, x, starts, ends, steps);
+    const { starts, ends, steps } = sliceForm(n, x.type.shape, true);
+    // A negative step takes the elements from the other end.
+    const turned = steps.reduce((v, step, a) => (step < 0 ? reversed(n, v, a) : v), x);
+    const size = (a: number): number => x.type.shape[a] as number;
+    return sliced(
+      n,
+      turned,
+      starts.map((s, a) => (steps[a] < 0 ? size(a) - 1 - s : s)),
+      ends.map((e, a) => (steps[a] < 0 ? size(a) - 1 - e : e)),
+      steps.map(Math.abs),
+    );
   }),
   Split: handler(2, split),
   Pad: handler(2, pad),

@@ -39,18 +39,19 @@ export function fromImage(n: NodeImport, y: Value, image: Image): Value {
   return image.rank === 2 ? y : n.reshape(y, [batch, channels, width]);
 }
 
-/** `values` for one or two dimensions as a pair; height is one where the image has one dimension. */
-function pair(
+/** `values` for one or two dimensions as a pair; height is `single` where the image has one dimension. */
+export function pairOf(
   n: NodeImport,
   name: string,
   rank: 1 | 2,
   values: readonly number[] | undefined,
   least: number,
+  single = 1,
 ): [number, number] {
   const v = values ?? new Array<number>(rank).fill(1);
   if (v.length !== rank || v.some((e) => !Number.isSafeInteger(e) || e < least || e > 2 ** 20))
     n.misfit(`${name} = [${v}] for an image of ${rank} dimension${rank > 1 ? 's' : ''}`);
-  return rank === 2 ? [v[0], v[1]] : [1, v[0]];
+  return rank === 2 ? [v[0], v[1]] : [single, v[0]];
 }
 
 /** @param kernelShape the kernel where the weight tells it; else the attribute */
@@ -59,9 +60,9 @@ export function windowForm(n: NodeImport, image: Image, kernelShape?: readonly n
   const given = n.ints('kernel_shape');
   if (kernelShape && given && (given.length !== kernelShape.length || given.some((k, i) => k !== kernelShape[i])))
     n.misfit(`kernel_shape [${given}] and a weight of [${kernelShape}]`);
-  const kernel = pair(n, 'kernel_shape', rank, kernelShape ?? given ?? n.misfit('kernel_shape is missing'), 1);
-  const strides = pair(n, 'strides', rank, n.ints('strides'), 1);
-  const dilations = pair(n, 'dilations', rank, n.ints('dilations'), 1);
+  const kernel = pairOf(n, 'kernel_shape', rank, kernelShape ?? given ?? n.misfit('kernel_shape is missing'), 1);
+  const strides = pairOf(n, 'strides', rank, n.ints('strides'), 1);
+  const dilations = pairOf(n, 'dilations', rank, n.ints('dilations'), 1);
   return { kernel, strides, dilations, pads: padding(n, image, kernel, strides, dilations) };
 }
 

@@ -1,6 +1,6 @@
 /**
- * The unit-wise block of batch normalisation (SP-NGD eq 15-17): for each channel the 2x2 Fisher matrix of (gamma, beta),
- * kept as three rows [gamma gamma, gamma beta, beta beta], and its damped inverse in closed form.
+ * Unit-wise blocks of a scale and a shift, as of a normalisation (SP-NGD eq 15-17): for each channel the 2x2 Fisher matrix of
+ * (gamma, beta), kept as three rows [gamma gamma, gamma beta, beta beta], and its damped inverse in closed form.
  */
 import type { Builder } from '../../ir/builder.js';
 import type { Value } from '../../ir/graph.js';
