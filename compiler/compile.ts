@@ -25,6 +25,7 @@ import { bindBatch } from './passes/bind-batch.js';
 import { mergeCommonSubexpressions } from './passes/common-subexpressions.js';
 import { removeDeadCode } from './passes/dead-code.js';
 import { expandComposites } from './passes/expand-composites.js';
+import { patchesToRows } from './passes/patches-to-rows.js';
 import { summary } from './report.js';
 import { allTargets, lowerModule, type Target, type TargetCode } from './targets/targets.js';
 
@@ -118,7 +119,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
     klClip: defaults.kl_clip !== 0,
   });
   const whole = cleaned(checked(updated.module));
-  const expanded = cleaned(checked(expandComposites(whole)));
+  const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
   // Last, so that equal fills stay apart: each is written straight into its own state.
   const train = checked(addInit(whole));
   const placed = checked(placeOnOneDevice(addInit(expanded)));
