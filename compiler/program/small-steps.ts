@@ -3,7 +3,7 @@
  * compute a scalar or a short row: consecutive ones become one kernel of one workgroup, which does the work of each in order.
  * Which regions wait for others is kept; barriers follow from what they read and write, as in any kernel.
  */
-import { i32, type Kernel, type KernelParam, loop, type Stmt } from '../../ir/kernel.js';
+import { i32, type Kernel, type KernelParam, letI, loop, type Stmt } from '../../ir/kernel.js';
 import { when } from '../kernels/contraction-tile.js';
 import { THREADS } from '../kernels/gpu/reduction.js';
 import { joinParameters } from '../kernels/parameters.js';
@@ -100,8 +100,7 @@ export function joinKernels(members: readonly Member[], name: string): { kernel:
     const statements: Stmt[] = [];
     for (const s of own) {
       if (s.kind === 'alloc') allocs.set(s.name, s);
-      else if (s.kind === 'for' && s.bind === 'grid')
-        statements.push({ ...s, bind: cooperates(s.body) ? 'serial' : 'group' });
+      else if (s.kind === 'for' && s.bind === 'grid') statements.push(...inOneWorkgroup(s));
       else statements.push(s);
     }
     // A block of its own, so that members may use the same names.
@@ -121,6 +120,13 @@ export function joinKernels(members: readonly Member[], name: string): { kernel:
     },
     args: [...params.keys()],
   };
+}
+
+/** The kernel's grid as a loop of one workgroup. */
+function inOneWorkgroup(grid: Stmt & { kind: 'for' }): Stmt[] {
+  if (!cooperates(grid.body)) return [{ ...grid, bind: 'group' }];
+  const once = grid.hi.kind === 'const' && grid.hi.value === 1;
+  return once ? [letI(grid.var, i32(0)), ...grid.body] : [{ ...grid, bind: 'serial' }];
 }
 
 type Joined = Parameters<typeof joinParameters>[2][number];
