@@ -11,6 +11,7 @@ import { readSafetensors } from '../ir/safetensors.js';
 import { count, seed, several } from './arguments.js';
 import { writeArtifact } from './artifact-folder.js';
 import { externalFilesOf } from './external-data.js';
+import { expectShortProcess } from './short-process.js';
 import type { Terminal } from './terminal.js';
 
 /** What commander gives: CompileOptions but for what must be read first, and for where to write. */
@@ -105,6 +106,7 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
     external: externalFilesOf(path),
     weights: weights === undefined ? undefined : readWeights(weights),
   };
+  expectShortProcess();
   // Loaded here, so that `run` and `inspect` start without the compiler.
   const { makeArtifact, runPasses } = await import('../compiler/compile.js');
   const { makeWeightsFile } = await import('./weights-file.js');

@@ -55,7 +55,9 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
       clear();
       const last = r.epochs.at(-1);
       const result = last ? `, ${describeEpoch(last)}` : '';
-      stdout.write(`trained ${r.steps} steps in ${duration(r.seconds)}${result}\n`);
+      const { dispatches, submissions } = r.perStep;
+      const device = submissions > 0 ? ` (${dispatches} dispatches, ${submissions} submission a step)` : '';
+      stdout.write(`trained ${r.steps} steps in ${duration(r.seconds)}${device}${result}\n`);
     },
     written: (files) => {
       for (const f of files) stdout.write(`wrote ${f}\n`);

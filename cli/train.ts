@@ -67,7 +67,7 @@ export function loadTrainingData(manifest: Manifest, flags: RunFlags): TrainingD
     validation = parts.validation;
   }
   const input = dataInput(manifest);
-  // Numbers of tokens are names, not quantities.
+  // Numbers of tokens are names, not quantities; a model that takes bytes scales them itself.
   const how = input.dtype === 'f32' ? flags.normalize : 'none';
   const normalization = chooseNormalization(how, training, input.shape.slice(1));
   return {

@@ -4,6 +4,7 @@
  */
 import { encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
 import { planTooLarge, planTooLargeAnywhere } from '../ir/diagnostics/compile.js';
+import type { UserError } from '../ir/diagnostics/error.js';
 import type { Module, TensorData } from '../ir/graph.js';
 import { writeSafetensors } from '../ir/safetensors.js';
 import { printModule } from '../ir/text/print-graph.js';
@@ -25,6 +26,7 @@ import { bindBatch } from './passes/bind-batch.js';
 import { mergeCommonSubexpressions } from './passes/common-subexpressions.js';
 import { removeDeadCode } from './passes/dead-code.js';
 import { expandComposites } from './passes/expand-composites.js';
+import { patchesToRows } from './passes/patches-to-rows.js';
 import { summary } from './report.js';
 import { allTargets, lowerModule, type Target, type TargetCode } from './targets/targets.js';
 
@@ -118,14 +120,14 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
     klClip: defaults.kl_clip !== 0,
   });
   const whole = cleaned(checked(updated.module));
-  const expanded = cleaned(checked(expandComposites(whole)));
+  const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
   // Last, so that equal fills stay apart: each is written straight into its own state.
   const train = checked(addInit(whole));
   const placed = checked(placeOnOneDevice(addInit(expanded)));
   options.onWeights?.(initialWeights(placed));
   const regions = new Map(placed.functions.map((f) => [f, fuse(f)]));
   const targets = options.targets ?? allTargets;
-  const notices = [...imported.notices];
+  const refusals: UserError[] = [];
   const code = targets
     .map((target) => lowerModule(placed, (f) => regions.get(f)!, target))
     .filter(({ program }) => {
@@ -134,11 +136,11 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
       const largest = Math.max(...program.memories.map((m) => m.bytes));
       if (largest <= limit) return true;
       const refusal = planTooLarge(program.target, peak, liveBound, largest, limit, batch.train);
-      if (targets.length === 1) throw refusal;
-      notices.push(`not compiled for ${program.target}: ${refusal.message}`);
+      refusals.push(refusal);
       return false;
     });
-  if (code.length === 0) throw planTooLargeAnywhere(batch.train);
+  if (code.length === 0) throw planTooLargeAnywhere(refusals, batch.train);
+  const notices = [...imported.notices, ...refusals.map((r) => `not compiled for every target: ${r.what}`)];
   const { metrics } = updated;
   return {
     imported,

@@ -3,6 +3,7 @@
  */
 import type { Attrs, Func, Node, Output, StateUpdate, Value } from './graph.js';
 import { type Loc, passLoc } from './loc.js';
+import { checkAttrs } from './ops/declare.js';
 import { type OpName, ops } from './ops/table.js';
 import { shapeAttr } from './ops/views.js';
 import { concrete, type DType, type Shape, shapeEquals, type TensorType } from './types.js';
@@ -12,6 +13,18 @@ export interface NodeOptions {
   readonly name?: string;
   readonly loc?: Loc;
   readonly guard?: string;
+}
+
+/** A node with the attributes that its op takes and the result types that its op's rule gives: nobody need ask again. */
+export class InferredNode implements Node {
+  constructor(
+    readonly op: OpName,
+    readonly operands: readonly Value[],
+    readonly attrs: Attrs,
+    readonly results: readonly Value[],
+    readonly loc: Loc,
+    readonly guard: string | undefined,
+  ) {}
 }
 
 export class Builder {
@@ -105,17 +118,32 @@ export class Builder {
       throw new Error(`${op} takes ${def.arity} operands, not ${operands.length}`);
     const attrs = options.attrs ?? {};
     const loc = options.loc ?? this.loc;
+    checkAttrs(def, attrs);
     const types = def.infer(
       operands.map((o) => o.type),
       attrs,
     );
-    const base = options.name ?? op;
-    const results = types.map((type, i) => ({
-      name: this.fresh(types.length > 1 && i > 0 ? `${base}:${i}` : base),
-      type,
-      loc,
-    }));
-    this.nodes.push({ op, operands, attrs, results, loc, guard: options.guard ?? this.guard });
+    return this.defined(op, operands, attrs, types, options.name ?? op, loc, options.guard ?? this.guard);
+  }
+
+  /** `node` over operands of the types that its own have, with its name, location and guard. */
+  again(node: Node, operands: readonly Value[]): readonly Value[] {
+    const { op, attrs, results, loc, guard } = node;
+    const types = results.map((r) => r.type);
+    return this.defined(op, operands, attrs, types, results[0].name, loc, guard ?? this.guard);
+  }
+
+  private defined(
+    op: OpName,
+    operands: readonly Value[],
+    attrs: Attrs,
+    types: readonly TensorType[],
+    base: string,
+    loc: Loc,
+    guard: string | undefined,
+  ): Value[] {
+    const results = types.map((type, i) => ({ name: this.fresh(i > 0 ? `${base}:${i}` : base), type, loc }));
+    this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
     return results;
   }
 

@@ -2,7 +2,7 @@
  * Rebuilds a function node by node: what passes that replace nodes have in common. Values keep their names and locations
  * unless a rule replaces them; types are inferred again, so a changed input type flows through.
  */
-import { Builder } from './builder.js';
+import { Builder, InferredNode } from './builder.js';
 import { reservedName } from './diagnostics/compile.js';
 import type { Attrs, Func, Module, Node, Value } from './graph.js';
 import { passLoc } from './loc.js';
@@ -31,10 +31,14 @@ export interface Rules {
  * passes share what they leave alone.
  */
 export function keepNode(b: Builder, node: Node, operands: readonly Value[], attrs = node.attrs): readonly Value[] {
-  const same = attrs === node.attrs && operands.every((v, i) => v === node.operands[i]);
-  if (same && !node.results.some((r) => b.has(r.name))) {
-    b.append(node);
-    return node.results;
+  if (attrs === node.attrs) {
+    const same = operands.every((v, i) => v === node.operands[i]);
+    if (same && !node.results.some((r) => b.has(r.name))) {
+      b.append(node);
+      return node.results;
+    }
+    if (node instanceof InferredNode && operands.every((v, i) => v.type === node.operands[i].type))
+      return b.again(node, operands);
   }
   return b.multi(node.op, operands, { attrs, name: node.results[0].name, loc: node.loc, guard: node.guard });
 }

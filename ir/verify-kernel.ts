@@ -75,6 +75,8 @@ const identifier = /^[A-Za-z_]\w*$/;
 
 class KernelVerifier {
   private readonly names = new Map<string, Named>();
+  /** The same names in the order of their declaration. */
+  private readonly declared: string[] = [];
   private readonly loops: Iteration[] = [];
 
   constructor(private readonly kernel: Kernel) {}
@@ -102,6 +104,7 @@ class KernelVerifier {
     if (!identifier.test(name)) this.fail(`${JSON.stringify(name)} is no identifier`);
     if (this.names.has(name)) this.fail(`${name} is defined where another ${name} is visible`);
     this.names.set(name, named);
+    this.declared.push(name);
   }
 
   private lookup(name: string, kinds: readonly Named['kind'][], use: string): Named {
@@ -167,12 +170,12 @@ class KernelVerifier {
 
   /** What a block declares is visible to its end; `loop` opens it when it is the body of one. */
   private block(body: readonly Stmt[], loop?: Iteration, bound: readonly [string, Named][] = []): void {
-    const before = new Set(this.names.keys());
+    const outer = this.declared.length;
     if (loop) this.loops.push(loop);
     for (const [name, named] of bound) this.declare(name, named);
     for (const s of body) this.statement(s);
     if (loop) this.loops.pop();
-    for (const name of this.names.keys()) if (!before.has(name)) this.names.delete(name);
+    for (const name of this.declared.splice(outer)) this.names.delete(name);
   }
 
   /** Iterations of these loops run in any order: what lies outside them must not carry a value from one to another. */

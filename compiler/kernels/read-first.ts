@@ -12,17 +12,22 @@ export function readFirst(
   params: readonly KernelParam[],
   fresh: (name: string) => string,
 ): Stmt[] {
-  const read = new Set(params.filter((p) => p.access !== 'write').map((p) => p.name));
-  const written = new Map(params.filter((p) => p.access === 'write').map((p) => [p.name, p.type]));
-  const reads = (e: Expr): boolean =>
-    ((e.kind === 'load' || e.kind === 'loadIf') && read.has(e.memory)) || operandsOf(e).some(reads);
+  const read = new Map(params.filter((p) => p.access !== 'write').map((p) => [p.name, p]));
+  const written = new Map(params.filter((p) => p.access === 'write').map((p) => [p.name, p]));
+  /** Whether the expression reads what may lie where one of `places` is: only what is as large can. */
+  const reads = (e: Expr, places: readonly KernelParam[]): boolean => {
+    const from = e.kind === 'load' || e.kind === 'loadIf' ? read.get(e.memory) : undefined;
+    if (from && places.some((p) => p.length === from.length)) return true;
+    return operandsOf(e).some((o) => reads(o, places));
+  };
 
   const block = (statements: readonly Stmt[]): Stmt[] => {
     const out: Stmt[] = [];
-    const stores: Stmt[] = [];
+    const stores: (Stmt & { kind: 'store' })[] = [];
     for (const s of statements) {
       if (s.kind === 'store' && written.has(s.memory)) {
-        if (stores.length > 0 && written.get(s.memory) === 'f32' && reads(s.value)) {
+        const before = stores.map((b) => written.get(b.memory)!);
+        if (written.get(s.memory)!.type === 'f32' && reads(s.value, before)) {
           const name = fresh('result');
           out.push({ kind: 'let', name, type: 'f32', value: s.value });
           stores.push({ ...s, value: ref(name) });

@@ -22,7 +22,7 @@ export type LossKind = (typeof lossKinds)[number];
 export interface LossOptions {
   /** Default: cross-entropy for [N, C] and [N, T, C] with C > 1; squared error for [N, 1] and after a sigmoid; a scalar output is the loss itself. */
   readonly loss?: LossKind;
-  /** Name of the model output that the loss reads; needed where there are several. */
+  /** Name of the model output that the loss reads; needed where there are several of floats. */
   readonly output?: string;
   /** Targets of cross-entropy: class indices i32[N] (default) or one distribution for each example, f32[N, C]; for sequences [N, T] and [N, T, C]. */
   readonly labels?: 'index' | 'soft';
@@ -68,8 +68,11 @@ export function attachLoss(
 
 function chooseOutput(func: Func, name: string | undefined): Output {
   const names = func.outputs.map((o) => o.name);
-  if (name === undefined && func.outputs.length !== 1) throw severalOutputs(names);
-  const found = name === undefined ? func.outputs[0] : func.outputs.find((o) => o.name === name);
+  // Beside scores, classifiers may give the class: a number that no gradient passes.
+  const real = func.outputs.filter((o) => o.value.type.dtype === 'f32');
+  const only = func.outputs.length === 1 ? func.outputs[0] : real.length === 1 ? real[0] : undefined;
+  if (name === undefined && !only) throw severalOutputs(names);
+  const found = name === undefined ? only : func.outputs.find((o) => o.name === name);
   if (!found) throw noSuchOutput(name ?? '', names);
   return found;
 }

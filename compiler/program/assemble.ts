@@ -14,7 +14,7 @@ import { placeInArenas, type Unplaced } from './arenas.js';
 import { Binder } from './bindings.js';
 import { align, type Interval, liveBound, planArena } from './memory-plan.js';
 import { regionKey } from './region-key.js';
-import { groupSmall, isSmall, joinKernels } from './small-steps.js';
+import { groupSmall, joinKernels } from './small-steps.js';
 import { placeState, rootOf } from './storage.js';
 
 export interface Fused {
@@ -130,9 +130,7 @@ export function assemble(
   const states = new Set(module.state.map((s) => s.name));
   const plans = module.functions.map((func) => {
     const group: Kernels['group'] = ({ regions, aliasOf }) =>
-      target === 'wasm'
-        ? regions.map((r) => [r])
-        : groupSmall(regions, precedence(func, regions, aliasOf), (r) => isSmall(kernelFor(r)));
+      target === 'wasm' ? regions.map((r) => [r]) : groupSmall(regions, precedence(func, regions, aliasOf), kernelFor);
     return planFunction(func, fuse(func), states, { kernelFor, copyKernel, joined, group });
   });
 

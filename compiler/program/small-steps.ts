@@ -3,20 +3,24 @@
  * compute a scalar or a short row: consecutive ones become one kernel of one workgroup, which does the work of each in order.
  * Which regions wait for others is kept; barriers follow from what they read and write, as in any kernel.
  */
-import { i32, type Kernel, type KernelParam, loop, type Stmt } from '../../ir/kernel.js';
+import { i32, type Kernel, type KernelParam, letI, loop, type Stmt } from '../../ir/kernel.js';
 import { when } from '../kernels/contraction-tile.js';
 import { THREADS } from '../kernels/gpu/reduction.js';
 import { joinParameters } from '../kernels/parameters.js';
 import type { Region } from '../kernels/region.js';
 import type { Precedence } from '../kernels/schedule.js';
 
-/** What one workgroup does in about the time that a dispatch takes to start. */
-const SMALL_BYTES = 96 * 1024;
+/**
+ * What one workgroup does in about the time that a dispatch takes to start, some microseconds at about 100 GB/s; and what all
+ * members together may take before other workgroups should share it.
+ */
+const SMALL_BYTES = 288 * 1024;
 const SMALL_FLOPS = 512 * 1024;
+const MOST_BYTES = 2 ** 20;
 const MOST_MEMBERS = 24;
 
 /** Whether one workgroup can do all of the kernel's work: its threads share elements, or work as the kernel's own would. */
-export function isSmall(kernel: Kernel): boolean {
+function isSmall(kernel: Kernel): boolean {
   if (kernel.bytes > SMALL_BYTES || kernel.flops > SMALL_FLOPS) return false;
   const [grid, ...others] = kernel.body.filter((s) => s.kind !== 'let' && s.kind !== 'alloc');
   if (grid?.kind !== 'for' || grid.bind !== 'grid' || others.length > 0) return false;
@@ -37,30 +41,34 @@ function cooperates(body: readonly Stmt[]): boolean {
 export function groupSmall(
   regions: readonly Region[],
   before: Precedence,
-  small: (region: Region) => boolean,
+  kernelOf: (region: Region) => Kernel,
 ): (readonly Region[])[] {
   const out: (readonly Region[])[] = [];
   // Groups that still take members; none of them waits for another.
-  const open = new Map<string, Region[]>();
+  const open = new Map<string, { readonly regions: Region[]; bytes: number }>();
   const close = (guard: string): void => {
     const group = open.get(guard);
-    if (group) out.push(group);
+    if (group) out.push(group.regions);
     open.delete(guard);
   };
   for (const region of regions) {
     const waits = before.get(region)!;
     const guard = region.guard ?? '';
-    const joins = small(region);
-    for (const [other, group] of [...open])
-      if (!(joins && other === guard) && group.some((r) => waits.has(r))) close(other);
+    const kernel = kernelOf(region);
+    const joins = isSmall(kernel);
+    for (const [other, { regions: members }] of [...open])
+      if (!(joins && other === guard) && members.some((r) => waits.has(r))) close(other);
     if (!joins) {
       out.push([region]);
       continue;
     }
-    const group = open.get(guard);
-    if (group) group.push(region);
-    else open.set(guard, [region]);
-    if (open.get(guard)!.length === MOST_MEMBERS) close(guard);
+    const full = (open.get(guard)?.bytes ?? 0) + kernel.bytes > MOST_BYTES;
+    if (full) close(guard);
+    const group = open.get(guard) ?? { regions: [], bytes: 0 };
+    group.regions.push(region);
+    group.bytes += kernel.bytes;
+    open.set(guard, group);
+    if (group.regions.length === MOST_MEMBERS) close(guard);
   }
   for (const guard of [...open.keys()]) close(guard);
   return out;
@@ -92,8 +100,7 @@ export function joinKernels(members: readonly Member[], name: string): { kernel:
     const statements: Stmt[] = [];
     for (const s of own) {
       if (s.kind === 'alloc') allocs.set(s.name, s);
-      else if (s.kind === 'for' && s.bind === 'grid')
-        statements.push({ ...s, bind: cooperates(s.body) ? 'serial' : 'group' });
+      else if (s.kind === 'for' && s.bind === 'grid') statements.push(...inOneWorkgroup(s));
       else statements.push(s);
     }
     // A block of its own, so that members may use the same names.
@@ -113,6 +120,13 @@ export function joinKernels(members: readonly Member[], name: string): { kernel:
     },
     args: [...params.keys()],
   };
+}
+
+/** The kernel's grid as a loop of one workgroup. */
+function inOneWorkgroup(grid: Stmt & { kind: 'for' }): Stmt[] {
+  if (!cooperates(grid.body)) return [{ ...grid, bind: 'group' }];
+  const once = grid.hi.kind === 'const' && grid.hi.value === 1;
+  return once ? [letI(grid.var, i32(0)), ...grid.body] : [{ ...grid, bind: 'serial' }];
 }
 
 type Joined = Parameters<typeof joinParameters>[2][number];

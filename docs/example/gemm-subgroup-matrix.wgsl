@@ -17,8 +17,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   {
     let t: i32 = i32(lane);
     let own_row: i32 = (t / 32) * 16;
-    var sums_0_0: subgroup_matrix_result<f32, 16, 16>;
-    var sums_0_1: subgroup_matrix_result<f32, 16, 16>;
+    var sums_0_0 = subgroup_matrix_result<f32, 16, 16>();
+    var sums_0_1 = subgroup_matrix_result<f32, 16, 16>();
     for (var k0: i32 = 0; k0 < 512; k0 += 32) {
       workgroupBarrier();
       for (var A_block_i: i32 = i32(lane); A_block_i < 2048; A_block_i += 128) {

@@ -140,10 +140,10 @@ export const inputUnsupported = (why: string): UserError =>
     'run feeds a single data input of floats or of whole numbers; export the model with its other inputs folded in',
   );
 
-export const notWhole = (path: string, row: number, element: number, value: number): UserError =>
+export const notWhole = (path: string, row: number, element: number, value: number, bits: 8 | 32): UserError =>
   new UserError(
     321,
-    `the model takes whole numbers, the data contain ${value}`,
-    'give numbers of tokens, of at most 32 bits',
+    `the model takes ${bits === 8 ? 'bytes' : 'whole numbers'}, the data contain ${value}`,
+    bits === 8 ? 'give the bytes of images, 0 to 255' : 'give numbers of tokens, of at most 32 bits',
     `${path}, example ${row}, element ${element}`,
   );

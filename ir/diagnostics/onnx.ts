@@ -73,6 +73,22 @@ export const unsupportedVersion = (op: string, opset: number, known: readonly [n
     loc,
   );
 
+export const unsupportedOpset = (opset: number, known: readonly [number, number], file: string): UserError =>
+  new UserError(
+    111,
+    `the model uses opset ${opset} of ai.onnx, opsets ${known[0]} to ${known[1]} are known`,
+    `export with an opset from ${known[0]} to ${known[1]} (onnx.version_converter converts a file)`,
+    file,
+  );
+
+export const quantizedOp = (op: string, opset: number, loc: Loc): UserError =>
+  new UserError(
+    118,
+    `op ${op} (opset ${opset}) belongs to a quantised model, which cannot be trained`,
+    'compile the float model that it was made from, and quantise what comes out of the training',
+    loc,
+  );
+
 export const unsupportedForm = (op: string, opset: number, form: string, loc: Loc): UserError =>
   new UserError(
     112,

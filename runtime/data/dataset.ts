@@ -24,19 +24,23 @@ export interface Dataset {
   readonly shape: readonly number[];
   /** Elements of one example's target; 0 where the loss takes none. */
   readonly targetWidth: number;
-  /** Normalised examples of the rows `indices`, one after the other into `out` (length * product(shape), f32 or i32 as the input). */
-  gather(indices: ArrayLike<number>, out: Float32Array | Int32Array): void;
+  /** Normalised examples of the rows `indices`, one after the other into `out` (length * product(shape), of the input's element type). */
+  gather(indices: ArrayLike<number>, out: Float32Array | Int32Array | Uint8Array): void;
   /** Their targets into `out`: class numbers (i32), or values (f32). */
   gatherTargets(indices: ArrayLike<number>, out: Int32Array | Float32Array): void;
 }
 
-/** The one data input of the model. UserError E320 where there is not exactly one, of f32 or i32. */
-export function dataInput(manifest: Manifest): TensorInfo {
+/** Element types of data that can be fed. */
+export type FedType = 'f32' | 'i32' | 'u8';
+
+/** The one data input of the model. UserError E320 where there is not exactly one, of floats, bytes or i32. */
+export function dataInput(manifest: Manifest): TensorInfo & { readonly dtype: FedType } {
   const { inputs } = manifest;
   if (inputs.length !== 1) throw inputUnsupported(`it has ${inputs.length} data inputs (${inputs.map((i) => i.name)})`);
-  const [{ name, dtype }] = inputs;
-  if (dtype !== 'f32' && dtype !== 'i32') throw inputUnsupported(`its input '${name}' is ${dtype}`);
-  return inputs[0];
+  const [input] = inputs;
+  const { name, dtype } = input;
+  if (dtype !== 'f32' && dtype !== 'i32' && dtype !== 'u8') throw inputUnsupported(`its input '${name}' is ${dtype}`);
+  return { ...input, dtype };
 }
 
 /**
@@ -67,9 +71,11 @@ export function bindDataset(examples: Examples, manifest: Manifest, normalizatio
     const bad = features.findIndex((x) => !Number.isFinite(x));
     if (bad >= 0) throw notFinite(source, Math.floor(bad / size), bad % size, features[bad]);
   }
-  if (input.dtype === 'i32') {
-    const bad = features.findIndex((x) => x !== (x | 0));
-    if (bad >= 0) throw notWhole(source, Math.floor(bad / size), bad % size, features[bad]);
+  if (input.dtype !== 'f32') {
+    const isFed = input.dtype === 'i32' ? (x: number) => x === (x | 0) : (x: number) => x === (x & 255);
+    const bad = features.findIndex((x) => !isFed(x));
+    if (bad >= 0)
+      throw notWhole(source, Math.floor(bad / size), bad % size, features[bad], input.dtype === 'u8' ? 8 : 32);
   }
   const targets = bindTargets(examples, manifest);
   const targetWidth = targets.length / count;

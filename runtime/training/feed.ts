@@ -11,7 +11,7 @@ export type Scalars = Readonly<Record<string, number>>;
 
 export class Feed {
   private readonly inputs: ReadonlyMap<string, string>;
-  private readonly example: Float32Array | Int32Array;
+  private readonly example: Float32Array | Int32Array | Uint8Array;
   private readonly target: Int32Array | Float32Array;
   private readonly valid: Float32Array;
   private readonly dataName: string;
@@ -31,7 +31,8 @@ export class Feed {
     this.inputs = new Map(f.inputs.map((i) => [i.name, i.buffer]));
     this.dataName = input.name;
     const elements = batch * product(input.shape.slice(1));
-    this.example = input.dtype === 'i32' ? new Int32Array(elements) : new Float32Array(elements);
+    const Elements = { f32: Float32Array, i32: Int32Array, u8: Uint8Array }[input.dtype];
+    this.example = new Elements(elements);
     this.target = target?.dtype === 'i32' ? new Int32Array(targetSize) : new Float32Array(targetSize);
     this.valid = new Float32Array(batch);
     this.metricsBuffer = f.outputs.find((o) => o.name === 'metrics')!.buffer;
@@ -56,7 +57,7 @@ export class Feed {
   }
 
   /** A function lists only the inputs that it uses. */
-  private write(name: string, data: Float32Array | Int32Array): void {
+  private write(name: string, data: Float32Array | Int32Array | Uint8Array): void {
     const buffer = this.inputs.get(name);
     if (buffer !== undefined) this.device.write(buffer, data);
   }

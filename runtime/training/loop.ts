@@ -33,6 +33,7 @@ export async function train(
   const feed = new Feed(device, manifest, 'train');
   const started = performance.now();
   const dispatchesBefore = device.dispatches;
+  let perStep = { dispatches: 0, submissions: 0 };
   reporter.start?.({
     model: manifest.model.name,
     optimizer: manifest.optimizer,
@@ -54,7 +55,9 @@ export async function train(
       const scalars = scalarsAt(settings, step);
       // The batch is drawn on one device, so that its first row is the first of the whole batch.
       const rng = Int32Array.of(settings.seed, step, 0);
+      const { dispatches, submissions } = device;
       const metrics = await feed.run(data.train, rows, rng, scalars);
+      perStep = { dispatches: device.dispatches - dispatches, submissions: device.submissions - submissions };
       step++;
       const { loss, count, correct } = metrics;
       if (!Number.isFinite(loss))
@@ -97,6 +100,7 @@ export async function train(
     epochs,
     seconds: (performance.now() - started) / 1000,
     dispatches: device.dispatches - dispatchesBefore,
+    perStep,
   };
   reporter.done?.(done);
   return done;

@@ -53,7 +53,10 @@ export interface DoneReport {
   readonly epochs: readonly EpochReport[];
   /** Seconds altogether. */
   readonly seconds: number;
+  /** Dispatches altogether, evaluations included. */
   readonly dispatches: number;
+  /** What one training step took of the device; submissions are 0 on one without a queue. */
+  readonly perStep: { readonly dispatches: number; readonly submissions: number };
 }
 
 export interface Reporter {

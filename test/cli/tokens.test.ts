@@ -61,6 +61,36 @@ describe('token numbers', () => {
     expect(readFileSync(path('out/next.onnx')).length).toBeGreaterThan(1000);
   });
 
+  it('bytes of images are fed as they are', async () => {
+    const image = onnxFile({
+      nodes: [
+        node('Cast', ['x'], ['f'], { to: 1 }),
+        node('Mul', ['f', 'scale'], ['s']),
+        node('MatMul', ['s', 'w'], ['y']),
+      ],
+      inputs: [valueInfo('x', ['N', 4], 2)],
+      initializers: [floats('scale', [], [1 / 255]), floats('w', [4, 3], [...noise(12, 4)])],
+    });
+    writeFileSync(path('bytes.onnx'), image);
+    writeFileSync(path('bytes.csv'), '0,64,128,255,1\n255,0,3,9,2\n');
+    await spngdc('compile', path('bytes.onnx'), '--batch', '2', '-o', path('b'));
+    const { code, out } = await spngdc(
+      'run',
+      path('b'),
+      '--data',
+      path('bytes.csv'),
+      '--epochs',
+      '2',
+      '--out',
+      path('o'),
+    );
+    expect(code).toBe(0);
+    expect(out).toMatch(/epoch 2 {2}train loss 0\.\d+/);
+    writeFileSync(path('bytes.csv'), '0,64,128,256,1\n255,0,3,9,2\n');
+    const bad = await spngdc('run', path('b'), '--data', path('bytes.csv'), '--epochs', '2', '--out', path('o2'));
+    expect(bad.err).toMatch(/E321: the model takes bytes, the data contain 256/);
+  });
+
   it('must be whole', async () => {
     writeFileSync(path('bad.csv'), `${rows[0]}\n0.5,${rows[1].slice(2)}\n`);
     const { code, err } = await run(path('bad.csv'));

@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { runPasses } from '../../compiler/compile.js';
-import { gpuGemm, subgroupMatrixGemm } from '../../compiler/kernels/gemm-gpu.js';
+import { subgroupMatrixGemm } from '../../compiler/kernels/gpu/subgroup-matrix.js';
 import { printWgsl } from '../../compiler/targets/webgpu/print.js';
 import { parseKernel, parseModule, parseProgram, printKernel, printModule, printProgram } from '../../ir/text/spn.js';
 import { tinyModel } from './tiny-model.js';
@@ -13,14 +13,21 @@ import { tinyModel } from './tiny-model.js';
 const dir = 'docs/example';
 const stages = runPasses(tinyModel(), 'tiny.onnx', { batch: 8 });
 
+const [wasm, webgpu] = stages.code;
+/** The first layer on a GPU: its product with bias and Relu. */
+const layer = webgpu.kernels.find(
+  (k) => k.name === webgpu.program.functions.find((f) => f.name === 'train')!.segments[0].steps[0].variants[0].kernel,
+)!;
+
 const texts: Record<string, string> = {
   'tiny.model.spn': printModule(stages.model),
   'tiny.train.spn': printModule(stages.train),
-  'tiny.kernels.spn': stages.code[0].kernels.map(printKernel).join('\n'),
-  'tiny.program.spn': printProgram(stages.code[0].program),
-  'gemm.spn': printKernel(gpuGemm()),
+  'tiny.kernels.spn': wasm.kernels.map(printKernel).join('\n'),
+  'tiny.program.spn': printProgram(wasm.program),
+  'tiny.webgpu.kernels.spn': webgpu.kernels.map(printKernel).join('\n'),
+  'tiny.webgpu.program.spn': printProgram(webgpu.program),
+  'tiny.layer.wgsl': printWgsl(layer),
   'gemm-subgroup-matrix.spn': printKernel(subgroupMatrixGemm()),
-  'gemm.wgsl': printWgsl(gpuGemm()),
   'gemm-subgroup-matrix.wgsl': printWgsl(subgroupMatrixGemm()),
 };
 
@@ -41,7 +48,8 @@ describe('the running example', () => {
   it('prints and parses back', () => {
     expect(printModule(parseModule(texts['tiny.train.spn']))).toBe(texts['tiny.train.spn']);
     expect(printProgram(parseProgram(texts['tiny.program.spn']))).toBe(texts['tiny.program.spn']);
-    for (const k of stages.code[0].kernels) expect(printKernel(parseKernel(printKernel(k)))).toBe(printKernel(k));
+    for (const k of stages.code.flatMap((c) => c.kernels))
+      expect(printKernel(parseKernel(printKernel(k)))).toBe(printKernel(k));
   });
 
   it('is quoted in ARCHITECTURE.md as it is', () => {
@@ -52,7 +60,9 @@ describe('the running example', () => {
       'tiny.model.spn',
       'tiny.train.spn',
       'tiny.kernels.spn',
+      'tiny.layer.wgsl',
       'tiny.program.spn',
+      'tiny.webgpu.program.spn',
     ]);
     for (const [, name, block] of blocks) {
       expect(block.trim(), name).not.toBe('');

@@ -40,10 +40,23 @@ const bad: Readonly<Record<string, Bad>> = {
   },
   'an opset of long ago': {
     code: 111,
-    says: /Add is known in opsets 7 to \d+, but the model uses opset 6/,
+    says: /the model uses opset 6 of ai.onnx, opsets 7 to \d+ are known/,
     graph: { nodes: [node('Add', ['x', 'w'], ['y'], { broadcast: 1, axis: 1 })], initializers: [w], opset: 6 },
   },
   'an opset of the future': { code: 111, says: /opset 99/, graph: { nodes: [relu], opset: 99 } },
+  'an op that came later': {
+    code: 111,
+    says: /Gelu is known in opsets 20 to \d+, but the model uses opset 13/,
+    graph: { nodes: [node('Gelu', ['x'], ['y'])] },
+  },
+  'a quantised model': {
+    code: 118,
+    says: /DequantizeLinear .* quantised model/,
+    graph: {
+      nodes: [node('DequantizeLinear', ['q', 's'], ['w']), node('MatMul', ['x', 'w'], ['y'])],
+      initializers: [{ name: 'q', dims: [4, 3], dataType: 3, rawData: new Uint8Array(12) }, floats('s', [], [0.1])],
+    },
+  },
   'an attribute of another version': {
     code: 112,
     says: /attribute "axis"/,

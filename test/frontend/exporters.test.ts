@@ -110,6 +110,26 @@ describe('layouts', () => {
   });
 });
 
+describe('a batch that was fixed', () => {
+  it.each([1, 2])('of %i: a class token repeated for each example', (batch) => {
+    const { module } = load({
+      nodes: [
+        node('MatMul', ['x', 'w'], ['h']),
+        node('Expand', ['token', 'shape'], ['tokens']),
+        node('Concat', ['tokens', 'h'], ['y'], { axis: 1 }),
+      ],
+      inputs: [valueInfo('x', [batch, 3, 4])],
+      initializers: [
+        floats('w', [4, 4], wave(16)),
+        floats('token', [1, 1, 4], wave(4)),
+        ints('shape', [3], [batch, 1, 4]),
+      ],
+    });
+    expect(printShape(findFunction(module, 'predict').outputs[0].value.type.shape)).toBe('[N,4,4]');
+    expect(trained(module)).toEqual(['w', 'token']);
+  });
+});
+
 describe('weights', () => {
   it('of half width stand behind casts: they train, and are exported, as float', async () => {
     // 1, -2, 0.5, 1.5 in float16.

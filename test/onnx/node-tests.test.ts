@@ -20,11 +20,19 @@ const pairs = (lines: readonly string[]): string[] =>
     return passed.map((column) => `${name} ${column}`);
   });
 
+const listed = existsSync(LIST) ? readFileSync(LIST, 'utf8').split('\n').filter(Boolean) : [];
+
+/**
+ * A software GPU takes a quarter of a second for a case: `npm run prove` and a new list run them all there, `npm test` every
+ * tenth of those in the list, and all that are not.
+ */
+const all = Boolean(process.env.SPNGDC_PROVE || process.env.UPDATE_LIST === 'webgpu');
+const known = new Set(all ? [] : pairs(listed).filter((p, i) => p.endsWith(' webgpu') && i % 30 >= 3));
+const results = hasData ? await runCases(singleNodeCases(), known) : [];
+
 describe.runIf(hasData)('ONNX single-node tests', () => {
-  const results = hasData ? runCases(singleNodeCases()) : [];
   const today = passingLines(results);
   const passing = new Set(pairs(today));
-  const listed = existsSync(LIST) ? readFileSync(LIST, 'utf8').split('\n').filter(Boolean) : [];
 
   it('are 1,304, of which 731 matter for training', () => {
     expect(results.length).toBe(1304);
@@ -48,9 +56,9 @@ describe.runIf(hasData)('ONNX single-node tests', () => {
     }
   });
 
-  it('pass on at least 500 of the training-relevant ones, in both columns', () => {
+  it('pass on at least 600 of the training-relevant ones, in every column', () => {
     for (const c of columns)
-      expect(results.filter((r) => r.relevant && r.status[c] === 'passed').length, c).toBeGreaterThanOrEqual(500);
+      expect(results.filter((r) => r.relevant && r.status[c] === 'passed').length, c).toBeGreaterThanOrEqual(600);
   });
 
   it(`are counted in ${PAGE}`, () => {

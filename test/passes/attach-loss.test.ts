@@ -151,6 +151,20 @@ describe('what the user must mend', () => {
     };
   })();
 
+  it('of scores and a class number, the scores are taken', () => {
+    const module = modelOf(
+      linear((b, y) => {
+        b.output('label', b.node('argmax', [y], { attrs: { axis: 1 } }));
+        return y;
+      }),
+    );
+    const functions = module.functions.map((f) => ({ ...f, outputs: [...f.outputs].reverse() }));
+    for (const m of [module, { ...module, functions }]) {
+      expect(m.functions[0].outputs).toHaveLength(2);
+      expect(attachLoss(m).loss).toMatchObject({ kind: 'softmax-cross-entropy' });
+    }
+  });
+
   it('several outputs and none chosen; an unknown one', () => {
     expect(() => attachLoss(two)).toThrow(expect.objectContaining({ code: 201 }));
     expect(() => attachLoss(two, { output: 'no' })).toThrow(expect.objectContaining({ code: 202 }));

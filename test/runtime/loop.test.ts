@@ -100,6 +100,7 @@ describe('the training loop', () => {
     const done = await train(device, m, { train: dataset(10) }, settings);
     expect(done.steps).toBe(6);
     expect(done.dispatches).toBe(12);
+    expect(done.perStep).toEqual({ dispatches: 2, submissions: 0 });
     expect(device.calls.map((c) => sum(c.inputs['train.valid']))).toEqual([4, 4, 2, 4, 4, 2]);
     for (const epoch of [0, 3]) {
       const rows = device.calls.slice(epoch, epoch + 3).flatMap(({ inputs }) => {

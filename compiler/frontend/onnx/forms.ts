@@ -132,9 +132,12 @@ export function reshapeTarget(n: NodeImport, from: Shape, given: readonly Dim[],
   if (plain) readings.push(plain);
   if (readings.length === 0) return n.misfit(`${printShape(from)} cannot be reshaped to ${printShape(given)}`);
   // Rows [T*N] may have the batch within: where one becomes an axis again, that axis is it.
+  // The last axis are features, which hold no batch where they held none.
+  const plainLast = (s: Shape): boolean => s.length < 2 || typeof s[s.length - 1] === 'number';
+  const likely = plainLast(from) && readings.some(plainLast) ? readings.filter(plainLast) : readings;
   const alone = (s: Shape): boolean => s.some((d) => typeof d !== 'number' && d.factor === 1);
-  const apart = alone(from) ? undefined : readings.find(alone);
-  return apart ?? readings.find((r) => sameBefore(from, r)) ?? readings[0];
+  const apart = alone(from) ? undefined : likely.find(alone);
+  return apart ?? likely.find((r) => sameBefore(from, r)) ?? likely[0];
 }
 
 /** Expand's target: NumPy broadcasting of both shapes, with a fixed batch of the export read as the symbolic one. */

@@ -7,6 +7,7 @@ import {
   inputName,
   misfit,
   noOutput,
+  quantizedOp,
   undefinedValue,
   unsupportedForm,
   unsupportedOp,
@@ -161,6 +162,7 @@ export class FunctionImport {
     if (node.outputs.every((o) => o === '' || this.items.has(o))) return;
     const handler = node.domain === '' ? handlers.get(node.op) : undefined;
     const { opset } = this.model;
+    if (!handler && quantized.test(node.op)) throw quantizedOp(node.op, opset, node.loc);
     if (!handler) throw unsupportedOp(node.op, node.domain, opset, node.loc);
     const [first, last] = handler.opsets;
     if (opset < first || opset > last) throw unsupportedVersion(node.op, opset, handler.opsets, node.loc);
@@ -238,6 +240,9 @@ export class FunctionImport {
     };
   }
 }
+
+/** Ops on integers that stand for floats, in any domain. */
+const quantized = /^(Q(Linear|Attention|Gemm)|QuantizeLinear$|DequantizeLinear$|DynamicQuantize)|Integer$/;
 
 /** Broken files can ask for absurd sizes. */
 function checkSize(node: OnnxNode, opset: number, v: Value, what: string): void {

@@ -12,6 +12,7 @@ import { indexing } from './ops/indexing.js';
 import { interpolation } from './ops/interpolation.js';
 import { losses } from './ops/losses.js';
 import { normalization } from './ops/normalization.js';
+import { padding } from './ops/padding.js';
 import { pooling } from './ops/pooling.js';
 import { reductions } from './ops/reductions.js';
 import { rotary } from './ops/rotary.js';
@@ -30,6 +31,7 @@ export const handlers: ReadonlyMap<string, Handler> = new Map(
     ...pooling,
     ...normalization,
     ...views,
+    ...padding,
     ...indexing,
     ...interpolation,
     ...reductions,

@@ -2,6 +2,7 @@
  * ONNX -> a module of level `model`: the graph is made whole (functions, conditionals), decoded, sorted and classified once, then walked twice with the same handlers:
  * as `train` (batch statistics, dropout, updates of running statistics) and as `predict`. Every value keeps its ONNX node as location.
  */
+import { unsupportedOpset } from '../../../ir/diagnostics/onnx.js';
 import type { Func, Module, TensorData } from '../../../ir/graph.js';
 import { type Decide, foldConditionals } from './conditionals.js';
 import { decodeProto, type OnnxModel, type OnnxNode, opsetOf, parse } from './decode.js';
@@ -9,7 +10,7 @@ import type { OpenExternal } from './external-data.js';
 import { functionFields } from './function-fields.js';
 import { FunctionImport } from './function-import.js';
 import { inlineFunctions } from './inline-functions.js';
-import type { Mode } from './node-import.js';
+import { EARLIEST, LATEST, type Mode } from './node-import.js';
 import { initialValues, overrideValues, type PlannedTensor, planState } from './state-plan.js';
 import { exportTemplate } from './template.js';
 import { liveNodes, sortNodes } from './topology.js';
@@ -75,6 +76,7 @@ function wholeModel(bytes: Uint8Array, options: ImportOptions): OnnxModel {
     ? inlineFunctions(parsed, functionFields(bytes, fileName), fileName)
     : parsed;
   const opset = opsetOf(inlined, fileName);
+  if (opset < EARLIEST || opset > LATEST) throw unsupportedOpset(opset, [EARLIEST, LATEST], fileName);
   const decide: Decide = (proto, conditions) => {
     const model = decodeProto(proto, fileName, external);
     const sorted = sortNodes(model);

@@ -215,6 +215,8 @@ export interface Handler {
   readonly read: (n: NodeImport) => readonly (Item | undefined)[];
 }
 
+/** Opset 7 brought broadcasting as in NumPy, and ops that mean what they mean today. */
+export const EARLIEST = 7;
 /** The newest version of ai.onnx whose definitions have been read (ONNX 1.22). */
 export const LATEST = 27;
 

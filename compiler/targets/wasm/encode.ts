@@ -138,9 +138,11 @@ const scratchView = new DataView(scratchBytes.buffer);
 export class Code {
   private readonly chunks: (readonly number[] | Code)[] = [];
   private tail: number[] = [];
+  /** Bytes of the chunks. */
+  private before = 0;
 
   get length(): number {
-    return this.chunks.reduce((sum, c) => sum + c.length, this.tail.length);
+    return this.before + this.tail.length;
   }
 
   get bytes(): Uint8Array {
@@ -149,16 +151,14 @@ export class Code {
     return out;
   }
 
-  private write(out: Uint8Array, from: number): number {
+  private write(out: Uint8Array, from: number): void {
     let at = from;
-    for (const c of [...this.chunks, this.tail]) {
-      if (c instanceof Code) at = c.write(out, at);
-      else {
-        out.set(c, at);
-        at += c.length;
-      }
+    for (const c of this.chunks) {
+      if (c instanceof Code) c.write(out, at);
+      else out.set(c, at);
+      at += c.length;
     }
-    return at;
+    out.set(this.tail, at);
   }
 
   private byte(value: number): void {
@@ -230,8 +230,10 @@ export class Code {
     return this;
   }
 
+  /** Appends code that is finished. */
   append(other: Code): this {
     this.chunks.push(this.tail, other);
+    this.before += this.tail.length + other.length;
     this.tail = [];
     return this;
   }

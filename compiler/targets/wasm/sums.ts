@@ -114,7 +114,6 @@ export function printSum(frame: Frame, sum: Sum): void {
 function printUnshifted(frame: Frame, sum: Sum, base?: number): void {
   let partial = base;
   let constant = sum.constant;
-  let key = base === undefined ? '' : `$${base}`;
   const levels = sum.terms.map((t) => frame.levelOf(t.atom));
   for (let level = 0; level < frame.level; level++) {
     const addsToBase = level === 0 && base !== undefined && constant !== 0;
@@ -123,9 +122,9 @@ function printUnshifted(frame: Frame, sum: Sum, base?: number): void {
     const single = partial === undefined && constant === 0 && terms.length === 1 && terms[0].factor === 1;
     if (single && terms[0].atom.kind === 'ref') {
       partial = frame.name(terms[0].atom.name).local;
-      key = `$${partial}`;
       continue;
     }
+    let key = partial === undefined ? '' : `$${partial}`;
     for (const t of terms) key += `+${t.factor}*${t.key}`;
     if (constant !== 0) key += `+${constant}`;
     const [from, added] = [partial, constant];

@@ -1,12 +1,12 @@
 /**
  * Ops that move elements: every parameter of theirs must be known, and the batch axis is only ever moved whole.
  */
-import type { Value } from '../../../../ir/graph.js';
+import { definitions, type Value } from '../../../../ir/graph.js';
 import { type Dim, dimMul, printShape, type Shape } from '../../../../ir/types.js';
 import { axesOf, expandTarget, reshapeTarget, sliceForm, splitSizes } from '../forms.js';
 import { type Item, isKnown, known, numbers } from '../known.js';
 import { type Handler, handler, type NodeImport } from '../node-import.js';
-import { at, reversed } from './rows.js';
+import { reversed } from './rows.js';
 
 const times = (n: NodeImport, dims: Shape): Dim =>
   dims.reduce<Dim>((p, d) => dimMul(p, d) ?? n.unsupported('two batch axes in one'), 1);
@@ -18,7 +18,7 @@ function permutation(n: NodeImport, rank: number): readonly number[] {
   return perm;
 }
 
-function sliced(n: NodeImport, x: Value, starts: number[], ends: number[], steps: number[]): Value {
+export function sliced(n: NodeImport, x: Value, starts: number[], ends: number[], steps: number[]): Value {
   const { shape } = x.type;
   if (starts.every((s, i) => s === 0 && steps[i] === 1 && (ends[i] === -1 || ends[i] === shape[i]))) return x;
   if (starts.some((s, i) => ends[i] !== -1 && s >= ends[i])) n.unsupported('an empty slice');
@@ -43,67 +43,18 @@ function split(n: NodeImport): Value[] {
   });
 }
 
-/** Constant padding; a negative amount cuts. Opset 11 made the amounts an input, 18 added axes. */
-function pad(n: NodeImport): Value {
-  const x = n.value(0);
-  const { shape } = x.type;
-  const mode = n.text('mode', 'constant');
-  const amounts =
-    (n.opset < 11 ? (n.ints('pads') ?? n.ints('paddings')) : n.knownNumbers(1, 'pads')) ?? n.misfit('pads are missing');
-  const value = n.opset < 11 ? n.number('value', 0) : n.has(2) ? n.knownScalar(2, 'the padding value') : 0;
-  const axes = (n.opset >= 18 ? axesOf(n, 3, 0, shape.length) : undefined) ?? shape.map((_, i) => i);
-  if (amounts.length !== 2 * axes.length || amounts.some((a) => !Number.isSafeInteger(a)))
-    n.misfit(`pads = [${amounts}] for ${axes.length} axes`);
-  const low = shape.map(() => 0);
-  const high = shape.map(() => 0);
-  axes.forEach((a, i) => {
-    low[a] = amounts[i];
-    high[a] = amounts[i + axes.length];
+/** Where a fixed batch is read as any, what was repeated for each of its examples is repeated for all. */
+function spreadOverBatch(n: NodeImport, parts: readonly Value[]): Value[] {
+  const batch = parts.map((p) => p.type.shape[0]).find((d) => typeof d !== 'number');
+  const { fixedBatch } = n.pass;
+  return parts.map((part) => {
+    if (batch === undefined || fixedBatch === undefined || part.type.shape[0] !== fixedBatch) return part;
+    const def = definitions(n.b).get(part);
+    const one = fixedBatch === 1 ? part : def?.op === 'broadcast' ? def.operands[0] : undefined;
+    const shape = [batch, ...part.type.shape.slice(1)];
+    const repeated = one && (one.type.shape.length < shape.length || one.type.shape[0] === 1);
+    return repeated ? n.b.broadcast(one, shape, `${n.name}.each`) : part;
   });
-  if (mode !== 'constant') return padded(n, x, mode, low, high);
-  const starts = low.map((v) => Math.max(0, -v));
-  const ends = shape.map((d, i) => (typeof d === 'number' ? d - Math.max(0, -high[i]) : -1));
-  if (shape.some((d, i) => typeof d !== 'number' && (low[i] !== 0 || high[i] !== 0)))
-    n.unsupported('padding of the batch');
-  const inner = sliced(
-    n,
-    x,
-    starts,
-    ends,
-    shape.map(() => 1),
-  );
-  if ([...low, ...high].every((v) => v <= 0)) return inner;
-  if (x.type.dtype !== 'f32') n.unsupported(`padding of ${x.type.dtype}`);
-  return n.result('pad', [inner], {
-    low: low.map((v) => Math.max(0, v)),
-    high: high.map((v) => Math.max(0, v)),
-    value,
-  });
-}
-
-/** Padding with the data's own elements, axis by axis. */
-function padded(n: NodeImport, x: Value, mode: string, low: readonly number[], high: readonly number[]): Value {
-  return low.reduce((v, before, axis) => {
-    if (before === 0 && high[axis] === 0) return v;
-    const size = v.type.shape[axis];
-    if (typeof size !== 'number') return n.unsupported('padding of the batch');
-    const place = (i: number): number => {
-      const around = (m: number): number => ((i % m) + m) % m;
-      if (mode === 'edge') return Math.min(Math.max(i, 0), size - 1);
-      if (mode === 'wrap') return around(size);
-      if (mode !== 'reflect') n.unsupported(`mode = "${mode}"`);
-      const turn = size === 1 ? 0 : around(2 * size - 2);
-      return turn < size ? turn : 2 * size - 2 - turn;
-    };
-    const length = size + before + high[axis];
-    if (length < 1 || length > 2 ** 24) n.misfit(`an axis of ${length}`);
-    return at(
-      n,
-      v,
-      axis,
-      Array.from({ length }, (_, i) => place(i - before)),
-    );
-  }, x);
 }
 
 /** Known indices that follow each other are a slice, one index is a slice without its axis; others are looked up. */
@@ -264,8 +215,9 @@ export const views: Readonly<Record<string, Handler>> = {
     return n.b.reshape(x, shape, n.name);
   }),
   Concat: handler(4, (n) => {
-    const parts = n.values();
-    const axis = n.axis(n.number('axis') ?? n.misfit('axis is missing'), parts[0]?.type.shape.length ?? 0);
+    const given = n.values();
+    const axis = n.axis(n.number('axis') ?? n.misfit('axis is missing'), given[0]?.type.shape.length ?? 0);
+    const parts = axis === 0 ? given : spreadOverBatch(n, given);
     return parts.length === 1 ? parts[0] : n.result('concat', parts, { axis });
   }),
   Slice: handler(1, (n) => {
@@ -283,7 +235,6 @@ export const views: Readonly<Record<string, Handler>> = {
     );
   }),
   Split: handler(2, split),
-  Pad: handler(2, pad),
   Gather: handler(1, gather),
   Expand: handler(8, (n) => {
     const x = n.value(0);

@@ -1,6 +1,7 @@
 /**
- * Two matrix products as a GPU wants them, `C[m,n] = A[m,k] B[k,n]`, row-major, any sizes. A lane is one thread; the group
- * loops inside of it are the workgroup's own, which stage blocks of A and B in group memory for all lanes.
+ * The matrix product on subgroup matrices, `C[m,n] = A[m,k] B[k,n]`, row-major, any sizes: what tensor cores want. No program uses
+ * it yet: it shows that the kernel IR can say it. A lane is one thread; the group loops inside of it are the workgroup's own, which
+ * stage blocks of A and B in group memory for all lanes.
  */
 import {
   add,
@@ -19,9 +20,8 @@ import {
   rem,
   type Stmt,
   store,
-  sub,
-} from '../../ir/kernel.js';
-import { passLoc } from '../../ir/loc.js';
+} from '../../../ir/kernel.js';
+import { passLoc } from '../../../ir/loc.js';
 
 export interface GemmSizes {
   readonly m: number;
@@ -68,70 +68,6 @@ function stage(
       index: add(times(row, matrix.cols), col),
       otherwise: 0,
     }),
-  ]);
-}
-
-/** f32: 64 threads, a block of 64 x 64, 8 x 8 elements in the registers of each thread, 16 of the depth at a time. */
-export function gpuGemm(sizes: GemmSizes = { m: 512, n: 512, k: 512 }): Kernel {
-  const { m, n, k } = sizes;
-  const [BLOCK, TILE, DEPTH] = [64, 8, 16];
-  const across = BLOCK / TILE;
-  const [row0, col0] = [times(ref('block_row'), BLOCK), times(ref('block_col'), BLOCK)];
-  return gemmKernel(`gemm_${m}_${n}_${k}`, sizes, 'f32', across * across, [
-    loop('grid', 'block_row', Math.ceil(m / BLOCK), [
-      loop('grid', 'block_col', Math.ceil(n / BLOCK), [
-        { kind: 'alloc', name: 'A_block', space: 'group', type: 'f32', size: DEPTH * BLOCK },
-        { kind: 'alloc', name: 'B_block', space: 'group', type: 'f32', size: DEPTH * BLOCK },
-        loop('lane', 't', across * across, [
-          letI('tile_row', times(div(ref('t'), i32(across)), TILE)),
-          letI('tile_col', times(rem(ref('t'), i32(across)), TILE)),
-          { kind: 'tileZero', tile: 'sums', rows: TILE, cols: TILE, accumulator: 'f32' },
-          loop(
-            'serial',
-            'k0',
-            k,
-            [
-              stage(
-                'A_block',
-                'A',
-                { rows: BLOCK, cols: DEPTH, stride: BLOCK, transposed: true },
-                { rows: m, cols: k, row0, col0: ref('k0') },
-              ),
-              stage(
-                'B_block',
-                'B',
-                { rows: DEPTH, cols: BLOCK, stride: BLOCK, transposed: false },
-                { rows: k, cols: n, row0: ref('k0'), col0 },
-              ),
-              {
-                kind: 'tileMma',
-                tile: 'sums',
-                operand: 'f32',
-                depth: i32(DEPTH),
-                a: { memory: 'A_block', index: ref('tile_row'), row: 1, depth: BLOCK },
-                b: { memory: 'B_block', index: ref('tile_col'), depth: BLOCK, col: 1 },
-              },
-            ],
-            0,
-            DEPTH,
-          ),
-          letI('first_row', add(row0, ref('tile_row'))),
-          letI('first_col', add(col0, ref('tile_col'))),
-          {
-            kind: 'tileEach',
-            tile: 'sums',
-            row: 'i',
-            col: 'j',
-            element: 'sum',
-            rowLimit: sub(i32(m), ref('first_row')),
-            colLimit: sub(i32(n), ref('first_col')),
-            body: [
-              store('C', add(times(add(ref('first_row'), ref('i')), n), add(ref('first_col'), ref('j'))), ref('sum')),
-            ],
-          },
-        ]),
-      ]),
-    ]),
   ]);
 }
 
