@@ -6,6 +6,8 @@ import type { Stmt } from '../../ir/kernel.js';
 import { lowerCorrelation } from './contraction-correlation.js';
 import { lowerMatmul } from './contraction-matmul.js';
 import { isNarrow, lowerNarrowMoment } from './contraction-narrow-moment.js';
+import { offsetsPay } from './contraction-offset-cost.js';
+import { lowerOffsetMoment } from './contraction-offset-moment.js';
 import { isPointwise, lowerPointwise } from './contraction-pointwise.js';
 import { lowerSecondMoment } from './contraction-second-moment.js';
 import type { Contraction } from './contraction-tile.js';
@@ -16,6 +18,12 @@ export interface Algorithm {
   readonly fits: (node: Node) => boolean;
   readonly lower: (contraction: Contraction) => Stmt[];
 }
+
+export const offsetCorrelations: Algorithm = {
+  name: 'offset-correlations',
+  fits: offsetsPay,
+  lower: lowerOffsetMoment,
+};
 
 export const contractionAlgorithms: readonly Algorithm[] = [
   /** A convolution that is a product. */
@@ -30,6 +38,8 @@ export const contractionAlgorithms: readonly Algorithm[] = [
   { name: 'narrow-moment', fits: isNarrow, lower: lowerNarrowMoment },
   /** Sums over examples and positions; tiles read images that were copied channel-last. */
   { name: 'position-gemm', fits: (n) => n.op === 'conv_weight_grad', lower: lowerWeightGradient },
+  /** Windows that overlap: correlations of the channels, each shared by all pairs of taps at one distance. */
+  offsetCorrelations,
   /** The same with patches on both sides: they are packed, and only the lower triangle is computed. */
   {
     name: 'symmetric-gemm',

@@ -3,7 +3,7 @@
  * Operands may be computed by a prologue; the epilogue finishes each element while its tile is in registers.
  */
 import type { Kernel } from '../../ir/kernel.js';
-import { chooseAlgorithm } from './contraction-algorithms.js';
+import { type Algorithm, chooseAlgorithm } from './contraction-algorithms.js';
 import type { TileChoice } from './contraction-tile.js';
 import { Elements, epilogueOf } from './elements.js';
 import { Frame, finishKernel } from './frame.js';
@@ -13,9 +13,15 @@ export type { TileChoice } from './contraction-tile.js';
 
 /**
  * @param choice overrides of the algorithm's tile choice
+ * @param algorithm instead of the first that fits
  * @returns parameters `p0..pn`: the region's inputs, then its outputs
  */
-export function lowerContraction(region: Region, name: string, choice: Partial<TileChoice> = {}): Kernel {
+export function lowerContraction(
+  region: Region,
+  name: string,
+  choice: Partial<TileChoice> = {},
+  algorithm?: Algorithm,
+): Kernel {
   const anchor = region.anchor;
   if (!anchor) throw new Error(`${name}: a contraction needs an anchor`);
   if ([...anchor.operands, ...anchor.results].some((v) => v.type.dtype !== 'f32'))
@@ -23,5 +29,6 @@ export function lowerContraction(region: Region, name: string, choice: Partial<T
   const frame = new Frame(region);
   const elements = new Elements(region, frame.parameters);
   const finish = epilogueOf(region, elements);
-  return finishKernel(frame, name, chooseAlgorithm(anchor).lower({ anchor, elements, finish, choice }));
+  const { lower } = algorithm ?? chooseAlgorithm(anchor);
+  return finishKernel(frame, name, lower({ anchor, elements, finish, choice }));
 }

@@ -1,0 +1,69 @@
+/**
+ * Offsets between the taps of a window along one image axis. A window's input times itself depends on two taps through their
+ * distance alone, but for what lies at the image's ends: tap t reads positions first_t + stride * n, and taps whose first
+ * positions agree modulo the stride read the same positions there but for a few at both ends. So the positions of an offset are
+ * cut into strips such that each tap reads some neighbouring strips whole. Every product is computed once, and sums are only
+ * ever added to: nothing is subtracted, no digits are lost.
+ */
+import type { AxisWindow } from './contraction-axes.js';
+
+/** Image positions first + stride * n, n < count; they and their partners at the offset's distance are in the image. */
+export interface Strip {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** Tap `tap` with tap `partner` sums strips [lo, hi) of its offset. */
+export interface TapPair {
+  readonly tap: number;
+  readonly partner: number;
+  readonly lo: number;
+  readonly hi: number;
+}
+
+export interface Offset {
+  /** From a position to its partner. */
+  readonly distance: number;
+  readonly strips: readonly Strip[];
+  readonly pairs: readonly TapPair[];
+}
+
+/** Every pair of taps is in exactly one offset. */
+export function offsetsOf(w: AxisWindow): readonly Offset[] {
+  const out: Offset[] = [];
+  for (let apart = 1 - w.kernel; apart < w.kernel; apart++)
+    for (let remainder = 0; remainder < w.stride; remainder++) {
+      const taps = Array.from({ length: w.kernel - Math.abs(apart) }, (_, n) => n + Math.max(0, -apart));
+      const own = taps.filter((t) => modulo(t * w.dilation - w.pad, w.stride) === remainder);
+      if (own.length > 0) out.push(offset(w, apart, remainder, own));
+    }
+  return out;
+}
+
+const modulo = (a: number, b: number): number => a - b * Math.floor(a / b);
+
+function offset(w: AxisWindow, apart: number, remainder: number, taps: readonly number[]): Offset {
+  const distance = apart * w.dilation;
+  // In steps of the stride, from `remainder`: where a position and its partner are in the image, and what a tap reads of that.
+  const lowest = Math.ceil((Math.max(0, -distance) - remainder) / w.stride);
+  const highest = Math.floor((w.input - 1 - Math.max(0, distance) - remainder) / w.stride) + 1;
+  const read = taps.map((tap) => {
+    const start = (tap * w.dilation - w.pad - remainder) / w.stride;
+    return { tap, lo: Math.max(lowest, start), hi: Math.min(highest, start + w.output) };
+  });
+  const present = read.filter((r) => r.hi > r.lo);
+  const cuts = [...new Set(present.flatMap((r) => [r.lo, r.hi]))].sort((a, b) => a - b);
+  const ranges = cuts
+    .slice(1)
+    .map((hi, n) => ({ lo: cuts[n], hi }))
+    .filter(({ lo, hi }) => present.some((r) => r.lo <= lo && hi <= r.hi));
+  return {
+    distance,
+    strips: ranges.map(({ lo, hi }) => ({ first: remainder + w.stride * lo, count: hi - lo })),
+    pairs: read.map(({ tap, lo, hi }) => {
+      const first = ranges.findIndex((r) => lo <= r.lo && r.hi <= hi);
+      const count = ranges.filter((r) => lo <= r.lo && r.hi <= hi).length;
+      return { tap, partner: tap + apart, lo: Math.max(0, first), hi: Math.max(0, first) + count };
+    }),
+  };
+}
