@@ -28,6 +28,9 @@ export interface Offset {
   readonly pairs: readonly TapPair[];
 }
 
+/** Sums, one for each rectangle and element of a register tile, that a grid iteration may keep. */
+export const MOST_SUMS = 1024 * 1024;
+
 /** Every pair of taps is in exactly one offset. */
 export function offsetsOf(w: AxisWindow): readonly Offset[] {
   const out: Offset[] = [];
@@ -66,4 +69,19 @@ function offset(w: AxisWindow, apart: number, remainder: number, taps: readonly 
       return { tap, partner: tap + apart, lo: Math.max(0, first), hi: Math.max(0, first) + count };
     }),
   };
+}
+
+/** All offsets' strips in one row, each with its distance, and all pairs of taps, whose lo and hi count in that row. */
+export function flatOffsetsOf(w: AxisWindow): {
+  readonly strips: readonly (Strip & { readonly distance: number })[];
+  readonly pairs: readonly TapPair[];
+} {
+  const offsets = offsetsOf(w);
+  let before = 0;
+  const pairs = offsets.flatMap((o) => {
+    const at = before;
+    before += o.strips.length;
+    return o.pairs.map((p) => ({ ...p, lo: at + p.lo, hi: at + p.hi }));
+  });
+  return { strips: offsets.flatMap((o) => o.strips.map((s) => ({ ...s, distance: o.distance }))), pairs };
 }
