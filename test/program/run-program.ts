@@ -17,16 +17,14 @@ export type By = 'interpreter' | 'interpreter, backwards' | 'wasm';
 /** The kernel with the iterations of its grid loops in the opposite order. */
 export function backwards(kernel: Kernel): Kernel {
   const turn = (s: Stmt): Stmt => {
-    if (s.kind !== 'for')
-      return withBlocks(
-        s,
-        blocksOf(s).map((b) => b.map(turn)),
-      );
-    const body = s.body.map(turn);
-    if (s.bind !== 'grid' || s.step !== 1) return { ...s, body };
-    const from = `${s.var}.backwards`;
-    const at = sub(sub(add(s.lo, s.hi), i32(1)), ref(from));
-    return { ...s, var: from, body: [letI(s.var, at), ...body] };
+    const inner = withBlocks(
+      s,
+      blocksOf(s).map((b) => b.map(turn)),
+    );
+    if (inner.kind !== 'for' || inner.bind !== 'grid' || inner.step !== 1) return inner;
+    const from = `${inner.var}.backwards`;
+    const at = sub(sub(add(inner.lo, inner.hi), i32(1)), ref(from));
+    return { ...inner, var: from, body: [letI(inner.var, at), ...inner.body] };
   };
   return { ...kernel, body: kernel.body.map(turn) };
 }
