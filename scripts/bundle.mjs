@@ -13,7 +13,8 @@ const root = join(fileURLToPath(import.meta.url), '../..');
 const dist = join(root, 'dist');
 
 /** CommonJS packages ask for Node's own modules with `require`. */
-const require = "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);";
+const require =
+  "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);";
 
 /** protobufjs asks for packages by names that it computes, which no bundler can follow. */
 const inquire = {

@@ -1,7 +1,7 @@
 /**
  * Products on subgroup matrices, where the device has them: f16 factors, f32 sums.
  */
-import { type GemmSizes, gpuGemm, subgroupMatrixGemm } from '../../compiler/kernels/gemm-gpu.js';
+import { type GemmSizes, subgroupMatrixGemm } from '../../compiler/kernels/gpu/subgroup-matrix.js';
 import type { Kernel } from '../../ir/kernel.js';
 import { noise, type Problem, type Work } from './problem.js';
 
@@ -35,20 +35,9 @@ const sizes: readonly GemmSizes[] = [
   { m: 1024, n: 1024, k: 1024 },
 ];
 
-export const matrixProblems: readonly Problem[] = sizes.flatMap((s) => {
-  const large = s.m > 512;
-  const what = `${s.m}x${s.n}x${s.k}`;
-  return [
-    {
-      name: `matrix: ${what}, f16 factors on subgroup matrices`,
-      feature: 'chromium-experimental-subgroup-matrix',
-      large,
-      ways: [{ name: 'block 64x32', work: () => product(subgroupMatrixGemm(s), s) }],
-    },
-    {
-      name: `matrix: ${what}, f32`,
-      large,
-      ways: [{ name: 'block 64x64', work: () => product(gpuGemm(s), s) }],
-    },
-  ];
-});
+export const matrixProblems: readonly Problem[] = sizes.map((s) => ({
+  name: `matrix: ${s.m}x${s.n}x${s.k}, f16 factors, f32 sums`,
+  feature: 'chromium-experimental-subgroup-matrix',
+  large: s.m > 512,
+  ways: [{ name: 'block 64x32', work: () => product(subgroupMatrixGemm(s), s) }],
+}));
