@@ -1,6 +1,6 @@
 /**
- * The rooms of the house, held by reading what every file imports: ir/ <- compiler/, runtime/ <- cli/, and pack/ beside
- * runtime/; compiler and runtime never see each other; a pass never sees a sibling pass. Also: names that say nothing, and files that grew too long.
+ * The rooms of the house, held by reading what every file imports: ir/ <- compiler/, runtime/ <- pack/ <- cli/; compiler and runtime
+ * never see each other; a pass never sees a sibling pass. Also: names that say nothing, and files that grew too long.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, normalize } from 'node:path';
@@ -12,7 +12,7 @@ const mayImport: Record<(typeof rooms)[number], readonly string[]> = {
   compiler: ['compiler', 'ir'],
   runtime: ['runtime', 'ir'],
   pack: ['pack', 'runtime', 'ir'],
-  cli: ['cli', 'compiler', 'runtime', 'pack', 'ir'],
+  cli: ['cli', 'pack', 'compiler', 'runtime', 'ir'],
 };
 
 /** Paths from the repository root, with forward slashes. */

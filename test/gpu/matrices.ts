@@ -36,7 +36,7 @@ const sizes: readonly GemmSizes[] = [
 ];
 
 export const matrixProblems: readonly Problem[] = sizes.map((s) => ({
-  name: `matrix: ${s.m}x${s.n}x${s.k}, f16 factors, f32 sums`,
+  name: `matrix: ${s.m}x${s.n}x${s.k}, f16 factors on subgroup matrices`,
   feature: 'chromium-experimental-subgroup-matrix',
   large: s.m > 512,
   ways: [{ name: 'block 64x32', work: () => product(subgroupMatrixGemm(s), s) }],

@@ -3,6 +3,8 @@
  * what tests of fusion, in-place updates and the memory plan need. For a GPU each step is held to what WebGPU lets a dispatch
  * bind, and iterations of a grid may run backwards: they promise to be independent.
  */
+
+import { blocksOf, withBlocks } from '../../compiler/kernels/walk.js';
 import type { Assembled } from '../../compiler/program/assemble.js';
 import { MOST_BINDINGS } from '../../compiler/program/bindings.js';
 import { printWasm } from '../../compiler/targets/wasm/print.js';
@@ -15,8 +17,11 @@ export type By = 'interpreter' | 'interpreter, backwards' | 'wasm';
 /** The kernel with the iterations of its grid loops in the opposite order. */
 export function backwards(kernel: Kernel): Kernel {
   const turn = (s: Stmt): Stmt => {
-    if (s.kind === 'if') return { ...s, then: s.then.map(turn), else: s.else.map(turn) };
-    if (s.kind !== 'for') return s;
+    if (s.kind !== 'for')
+      return withBlocks(
+        s,
+        blocksOf(s).map((b) => b.map(turn)),
+      );
     const body = s.body.map(turn);
     if (s.bind !== 'grid' || s.step !== 1) return { ...s, body };
     const from = `${s.var}.backwards`;
