@@ -30,6 +30,8 @@ export const ways: readonly Way[] = [
   { target: 'webgpu', fusion: false, by: 'interpreter' },
 ];
 
+export const onDawn: Way = { target: 'webgpu', fusion: true, by: 'Dawn' };
+
 /**
  * Some inputs become state; some of it is updated, by what is computed or by an input. State that leaves the function as it was
  * is not overwritten, as the passes promise (see placeState).

@@ -40,7 +40,7 @@ const onWasm: Runner = (kernel, buffers) => {
   for (const [name, data] of Object.entries(after)) buffers[name].set(data as never);
 };
 
-export const onDawn: Runner = (kernel, buffers) => {
+const onDawn: Runner = (kernel, buffers) => {
   for (const [name, data] of Object.entries(runDawn(kernel, buffers))) buffers[name].set(data as never);
 };
 
