@@ -4,6 +4,7 @@
 import type { Kernel } from '../../ir/kernel.js';
 import type { OpName } from '../../ir/ops/table.js';
 import { lowerContraction } from './contraction.js';
+import { lowerHistory } from './history.js';
 import { lowerGather, lowerScatterAdd } from './indexing.js';
 import { lowerPointwise } from './pointwise.js';
 import { lowerPool, lowerPoolGrad } from './pooling.js';
@@ -76,6 +77,7 @@ const lowerings = {
   avg_pool: lowerPool,
   avg_pool_grad: lowerPoolGrad,
   damped_inverse: lowerRoutine,
+  shift_history: lowerHistory,
   refresh: alias,
   softmax: composite,
   log_softmax: composite,

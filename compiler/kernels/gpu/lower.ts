@@ -9,6 +9,7 @@ import { alias, composite, type Lowering } from '../lower.js';
 import { pointwiseNests } from '../pointwise.js';
 import type { Region } from '../region.js';
 import { lowerContraction } from './contraction.js';
+import { lowerHistory } from './history.js';
 import { lowerGather, lowerScatterAdd } from './indexing.js';
 import { lowerInverse } from './inverse.js';
 import { lowerPool, lowerPoolGrad } from './pooling.js';
@@ -76,6 +77,7 @@ const lowerings = {
   avg_pool: lowerPool,
   avg_pool_grad: lowerPoolGrad,
   damped_inverse: lowerInverse,
+  shift_history: lowerHistory,
   refresh: alias,
   softmax: composite,
   log_softmax: composite,
