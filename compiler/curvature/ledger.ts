@@ -89,6 +89,11 @@ export class Ledger {
     return this.refresh(guard, this.under(guard, fresh), stored);
   }
 
+  /** A value that only the inversion of the statistic `name` reads. */
+  forInverse(name: string, fresh: () => Value): Value {
+    return this.staleness === 'off' ? fresh() : this.under(due(inverseOf(name)), fresh);
+  }
+
   /**
    * The damped inverse of a statistic, refreshed with it. It starts as zeros: until an inversion succeeds for the first time
    * the preconditioned gradient is zero. A failed one keeps the inverse before it.
