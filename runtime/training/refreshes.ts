@@ -7,7 +7,15 @@ import { changeOf, due, inverseOf, piOf } from '../../ir/staleness.js';
 import { product } from '../../ir/types.js';
 import type { Guards } from '../devices/device.js';
 import type { StalenessSettings } from './settings.js';
-import { type Change, decided, neverRefreshed, type Refresh, refreshed } from './staleness.js';
+import {
+  type Change,
+  decided,
+  neverRefreshed,
+  type Refresh,
+  refreshed,
+  type Similarity,
+  similarity,
+} from './staleness.js';
 
 export interface Statistic {
   readonly name: string;
@@ -42,7 +50,7 @@ export interface SavedRefreshes {
 /** What a step told of the statistics refreshed in it. */
 interface Outcome {
   readonly step: number;
-  readonly changes: readonly (readonly [string, Change])[];
+  readonly similar: Readonly<Record<string, Similarity>>;
 }
 
 export class Refreshes {
@@ -110,31 +118,28 @@ export class Refreshes {
 
   /** Takes in what the step, which has begun, reported. */
   end(step: number, metrics: Readonly<Record<string, number>>): StepRefreshes {
-    const adaptive = this.settings.kind === 'adaptive';
-    const changes = adaptive
-      ? this.now.map(({ name }): [string, Change] => {
-          const of = changeOf(name);
-          return [name, [metrics[`${of}[0]`], metrics[`${of}[1]`]]];
-        })
-      : [];
-    if (adaptive) this.waiting = [...this.waiting, { step, changes }];
-    if (adaptive) this.decide(step - this.settings.lag);
-    const moved = new Map(changes);
+    const { kind, lag, alpha } = this.settings;
+    const moved = new Map(kind === 'adaptive' ? this.now.map(({ name }) => [name, changeIn(metrics, name)]) : []);
+    if (kind === 'adaptive') {
+      const similar = Object.fromEntries([...moved].map(([name, change]) => [name, similarity(change, alpha)]));
+      this.waiting = [...this.waiting, { step, similar }];
+      this.decide(step - lag);
+    }
     return {
       staleness: this.statistics.map(({ name }) => step - this.state.get(name)!.last),
       refreshed: this.now.map(({ name }) => {
         const { last, next } = this.state.get(name)!;
-        return { name, ...(adaptive && { change: moved.get(name) }), interval: next - last };
+        return { name, ...(moved.has(name) && { change: moved.get(name) }), interval: next - last };
       }),
     };
   }
 
   /** Chooses intervals by the outcomes of steps up to `known`. */
   private decide(known: number): void {
-    for (const { step, changes } of this.waiting)
+    for (const { step, similar } of this.waiting)
       if (step <= known)
-        for (const [name, change] of changes)
-          this.state.set(name, decided(this.state.get(name)!, change, this.settings));
+        for (const [name, how] of Object.entries(similar))
+          this.state.set(name, decided(this.state.get(name)!, how, this.settings.bounded));
     this.waiting = this.waiting.filter(({ step }) => step > known);
   }
 
@@ -156,3 +161,8 @@ export class Refreshes {
 }
 
 const isInput = (statistic: string): boolean => statistic.endsWith('.A');
+
+function changeIn(metrics: Readonly<Record<string, number>>, statistic: string): Change {
+  const change = changeOf(statistic);
+  return [metrics[`${change}[0]`], metrics[`${change}[1]`]];
+}

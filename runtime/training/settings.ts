@@ -3,7 +3,6 @@
  */
 import type { Defaults, Manifest } from '../../ir/artifact.js';
 import type { Schedule } from './schedules.js';
-import type { AdaptiveRule } from './staleness.js';
 
 export interface Overrides {
   readonly epochs?: number;
@@ -21,10 +20,14 @@ export interface Overrides {
   readonly interval?: number;
 }
 
-export interface StalenessSettings extends AdaptiveRule {
+export interface StalenessSettings {
   readonly kind: 'fixed' | 'adaptive';
   /** Steps from one refresh to the next; fixed only. */
   readonly interval: number;
+  /** Two values are similar where their relative change is below it; adaptive only. */
+  readonly alpha: number;
+  /** No interval jumps past the one that failed last; adaptive only. */
+  readonly bounded: boolean;
   /** A decision for step t uses what is known of steps up to t-1-lag; adaptive only. */
   readonly lag: number;
   /**

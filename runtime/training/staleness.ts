@@ -16,16 +16,6 @@ export interface Refresh {
   readonly limit?: number;
 }
 
-export interface AdaptiveRule {
-  /** Two values are similar where their relative change is below it. */
-  readonly alpha: number;
-  /**
-   * Right after a halving, one success of the paper's rule jumps past the interval that has just failed (10 fails, 5, then 5 + 10).
-   * Bounded, an interval grows up to the one that failed, and past it only from there.
-   */
-  readonly bounded: boolean;
-}
-
 /** |X - X_-1| / |X_-1| and |X - X_-2| / |X_-2|; not finite where there is no such history. */
 export type Change = readonly [number, number];
 
@@ -36,25 +26,30 @@ export function refreshed(r: Refresh, step: number): Refresh {
   return { ...r, last: step, next: step + r.interval };
 }
 
-/** After the outcome of a refresh is known (Algorithm 2). */
-export function decided(r: Refresh, change: Change, rule: AdaptiveRule): Refresh {
-  const { interval, limit } = chosen(r, change, rule);
-  const { limit: _, ...rest } = r;
-  return {
-    ...rest,
-    interval,
-    before: r.interval,
-    next: r.last + interval,
-    ...(limit !== undefined && { limit }),
-  };
+/** To which of the two values before it a statistic is similar; `last`: to X_-1 alone. Algorithm 2 does not look at X_-2 first. */
+export type Similarity = 'none' | 'last' | 'both';
+
+/** Similar is a relative change below alpha; what is not a number is not similar. */
+export function similarity([fromLast, fromBefore]: Change, alpha: number): Similarity {
+  if (!(fromLast < alpha)) return 'none';
+  return fromBefore < alpha ? 'both' : 'last';
 }
 
-function chosen(r: Refresh, [fromLast, fromBefore]: Change, { alpha, bounded }: AdaptiveRule) {
-  const { interval, before } = r;
-  // Written so that what is not a number is not similar.
-  if (!(fromLast < alpha))
+/**
+ * After the outcome of a refresh is known (Algorithm 2).
+ * @param bounded Right after a halving, one success of the paper's rule jumps past the interval that has just failed (10 fails, 5,
+ * then 5 + 10). Bounded, an interval grows up to the one that failed, and past it only from there.
+ */
+export function decided(r: Refresh, similar: Similarity, bounded: boolean): Refresh {
+  const { interval, limit } = chosen(r, similar, bounded);
+  const { last } = r;
+  return { next: last + interval, last, interval, before: r.interval, ...(limit !== undefined && { limit }) };
+}
+
+function chosen({ interval, before, limit: known }: Refresh, similar: Similarity, bounded: boolean) {
+  if (similar === 'none')
     return { interval: Math.max(1, Math.floor(interval / 2)), limit: bounded ? interval : undefined };
-  const limit = r.limit !== undefined && interval < r.limit ? r.limit : undefined;
-  if (!(fromBefore < alpha)) return { interval, limit };
+  const limit = known !== undefined && interval < known ? known : undefined;
+  if (similar === 'last') return { interval, limit };
   return { interval: Math.min(interval + before, limit ?? Number.POSITIVE_INFINITY), limit };
 }
