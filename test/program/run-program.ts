@@ -3,6 +3,8 @@
  * what tests of fusion, in-place updates and the memory plan need. For a GPU each step is held to what WebGPU lets a dispatch
  * bind, and iterations of a grid may run backwards: they promise to be independent.
  */
+
+import { blocksOf, withBlocks } from '../../compiler/kernels/walk.js';
 import type { Assembled } from '../../compiler/program/assemble.js';
 import { MOST_BINDINGS } from '../../compiler/program/bindings.js';
 import { printWasm } from '../../compiler/targets/wasm/print.js';
@@ -15,13 +17,14 @@ export type By = 'interpreter' | 'interpreter, backwards' | 'wasm';
 /** The kernel with the iterations of its grid loops in the opposite order. */
 export function backwards(kernel: Kernel): Kernel {
   const turn = (s: Stmt): Stmt => {
-    if (s.kind === 'if') return { ...s, then: s.then.map(turn), else: s.else.map(turn) };
-    if (s.kind !== 'for') return s;
-    const body = s.body.map(turn);
-    if (s.bind !== 'grid' || s.step !== 1) return { ...s, body };
-    const from = `${s.var}.backwards`;
-    const at = sub(sub(add(s.lo, s.hi), i32(1)), ref(from));
-    return { ...s, var: from, body: [letI(s.var, at), ...body] };
+    const inner = withBlocks(
+      s,
+      blocksOf(s).map((b) => b.map(turn)),
+    );
+    if (inner.kind !== 'for' || inner.bind !== 'grid' || inner.step !== 1) return inner;
+    const from = `${inner.var}.backwards`;
+    const at = sub(sub(add(inner.lo, inner.hi), i32(1)), ref(from));
+    return { ...inner, var: from, body: [letI(inner.var, at), ...inner.body] };
   };
   return { ...kernel, body: kernel.body.map(turn) };
 }
