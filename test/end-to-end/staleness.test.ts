@@ -36,11 +36,15 @@ interface Run {
 
 const artifacts = new Map<Staleness, ReadonlyMap<string, Uint8Array>>();
 
-async function digits(staleness: Staleness, overrides: Overrides): Promise<Run> {
+function artifact(staleness: Staleness): { files: ReadonlyMap<string, Uint8Array>; manifest: Manifest } {
   const files =
     artifacts.get(staleness) ?? compile(model, 'digits.onnx', { ...options, staleness, targets: ['wasm'] }).files;
   artifacts.set(staleness, files);
-  const manifest = manifestSchema.parse(JSON.parse(new TextDecoder().decode(files.get(MANIFEST))));
+  return { files, manifest: manifestSchema.parse(JSON.parse(new TextDecoder().decode(files.get(MANIFEST)))) };
+}
+
+async function digits(staleness: Staleness, overrides: Overrides): Promise<Run> {
+  const { files, manifest } = artifact(staleness);
   const weights = readSafetensors(files.get(WEIGHTS)!, WEIGHTS);
   const data = loadTrainingData(manifest, { data: 'examples/digits/digits.csv.gz', split: 0.2, normalize: '0,16' });
   const device = await openDevice({ dir: '', manifest, files, weights }, 'cpu');
@@ -75,7 +79,7 @@ describe('digits', () => {
   let always: Run;
   beforeAll(async () => {
     always = await digits('off', { epochs: EPOCHS });
-  });
+  }, 400_000);
 
   it('with alpha 0 is the run that refreshes everything in each step, bit for bit', async () => {
     const zero = await digits('adaptive', { epochs: EPOCHS, alpha: 0 });
@@ -129,9 +133,7 @@ describe('digits', () => {
   });
 
   it('reports the memory of the history', () => {
-    const { state } = manifestSchema.parse(
-      JSON.parse(new TextDecoder().decode(artifacts.get('adaptive')!.get(MANIFEST))),
-    );
+    const { state } = artifact('adaptive').manifest;
     const sizes = (role: string) => state.filter((s) => s.role === role).reduce((n, s) => n + product(s.shape), 0);
     const factors = sizes('factor');
     const count = state.filter((s) => s.role === 'factor').length;
