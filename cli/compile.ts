@@ -5,9 +5,10 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CompileOptions, EmitLevel } from '../compiler/compile.js';
-import { modelNotFound, weightsNotFound } from '../ir/diagnostics/command-line.js';
+import { modelNotFound, optionWithoutUse, weightsNotFound } from '../ir/diagnostics/command-line.js';
 import type { TensorData } from '../ir/graph.js';
 import { readSafetensors } from '../ir/safetensors.js';
+import { stalenessKinds } from '../ir/staleness.js';
 import { count, seed, several } from './arguments.js';
 import { writeArtifact } from './artifact-folder.js';
 import { externalFilesOf } from './external-data.js';
@@ -42,6 +43,7 @@ Examples:
   $ spngdc compile resnet50.onnx --input x:Nx3x64x64          another image size than the one exported
   $ spngdc compile net.onnx --freeze 'layer1.*' --freeze stem.weight
   $ spngdc compile net.onnx --optimizer sgd -o net-sgd.spngd
+  $ spngdc compile net.onnx --batch 1024 --staleness adaptive
   $ spngdc compile net.onnx --emit train                      print the training graph; writes only with -o`;
 
 export function addCompile(program: Command, terminal: Terminal): void {
@@ -53,6 +55,12 @@ export function addCompile(program: Command, terminal: Terminal): void {
     .option('--batch <n>', 'examples in a training step (default: 64)', count)
     .option('--eval-batch <n>', 'examples in an evaluation (default: as --batch)', count)
     .addOption(new Option('--optimizer <name>', 'how to train').choices(['spngd', 'sgd']).default('spngd'))
+    .addOption(
+      new Option(
+        '--staleness <kind>',
+        'when curvature is refreshed (spngd): off: in every step; fixed: every so many steps; adaptive: each statistic when it has changed (default: off)',
+      ).choices(stalenessKinds),
+    )
     .addOption(new Option('--preset <name>', 'hyper-parameters to begin with').choices(['default']).default('default'))
     .addOption(
       new Option('--loss <kind>', "the loss (default: from the model's head)").choices([
@@ -98,6 +106,8 @@ export function addCompile(program: Command, terminal: Terminal): void {
 
 async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Terminal): Promise<void> {
   const { outDir, weights, input, dropout, preset: _preset, target, ...same } = flags;
+  if (flags.optimizer === 'sgd' && flags.staleness !== undefined)
+    throw optionWithoutUse('--staleness', 'sgd has no curvature');
   const options: CompileOptions = {
     ...same,
     targets: targets[target],

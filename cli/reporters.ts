@@ -58,6 +58,12 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
       const { dispatches, submissions } = r.perStep;
       const device = submissions > 0 ? ` (${dispatches} dispatches, ${submissions} submission a step)` : '';
       stdout.write(`trained ${r.steps} steps in ${duration(r.seconds)}${device}${result}\n`);
+      if (r.refreshedShares) {
+        const { all, A, others } = r.refreshedShares;
+        stdout.write(
+          `refreshed ${percent(all)} of the statistics' elements (A ${percent(A)}, G and F ${percent(others)})\n`,
+        );
+      }
     },
     written: (files) => {
       for (const f of files) stdout.write(`wrote ${f}\n`);

@@ -2,7 +2,7 @@
  * `spngdc run`: its options. What it does is loaded when it is asked for, so that other commands start without it.
  */
 import { type Command, Option } from 'commander';
-import { count, fraction, notNegative, positive, seed } from './arguments.js';
+import { count, fraction, notNegative, positive, seed, whole } from './arguments.js';
 import type { Terminal } from './terminal.js';
 
 export interface RunFlags {
@@ -19,6 +19,11 @@ export interface RunFlags {
   readonly klClip?: number;
   readonly weightDecay?: number;
   readonly seed?: number;
+  readonly alpha?: number;
+  readonly bounded?: boolean;
+  readonly lag?: number;
+  readonly reinvert?: boolean;
+  readonly interval?: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly out?: string;
@@ -63,6 +68,19 @@ export function addRun(program: Command, terminal: Terminal): void {
     .option('--damping <x>', 'damping of the curvature (spngd)', positive)
     .option('--kl-clip <x>', 'bound of the step in KL divergence (spngd); 0: none', notNegative)
     .option('--weight-decay <x>', 'weight decay', notNegative)
+    .option(
+      '--interval <n>',
+      'refresh the curvature every n steps (compiled with --staleness fixed or adaptive)',
+      count,
+    )
+    .option(
+      '--alpha <x>',
+      'relative change below which a statistic counts as similar (adaptive); 0: refresh always',
+      notNegative,
+    )
+    .option('--bounded', 'do not jump past the interval that just failed (adaptive)')
+    .option('--lag <n>', 'decide without the results of the last n steps (adaptive; default: 0)', whole)
+    .option('--reinvert', 'invert both factors of a layer where one is refreshed, with a new pi (adaptive)')
     .option('--seed <n>', 'seed of shuffles, dropout and split (default: the one compiled in)', seed)
     .option(
       '--device <name>',

@@ -32,6 +32,7 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
     if (flags.damping !== undefined) throw optionWithoutUse('--damping', why);
     if (flags.klClip !== undefined) throw optionWithoutUse('--kl-clip', why);
   }
+  checkStaleness(manifest, flags);
   const out = flags.out ?? join('out', manifest.model.name);
   checkWritable(out);
   const data = loadTrainingData(manifest, flags);
@@ -51,6 +52,17 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   device.close();
   writeFiles(out, files);
   reporter.written?.([...files.keys()].map((f) => join(out, f)));
+}
+
+function checkStaleness({ defaults }: Manifest, flags: RunFlags): void {
+  const { staleness = 'off' } = defaults;
+  const adaptive = ['alpha', 'bounded', 'lag', 'reinvert'] as const;
+  const given = adaptive.find((name) => flags[name] !== undefined);
+  if (flags.interval !== undefined && given) throw optionsConflict('--interval', `--${given}`);
+  if (flags.interval !== undefined && staleness === 'off')
+    throw optionWithoutUse('--interval', 'the artifact was compiled without --staleness fixed or adaptive');
+  if (given && staleness !== 'adaptive')
+    throw optionWithoutUse(`--${given}`, 'the artifact was compiled without --staleness adaptive');
 }
 
 /** Training and validation data, bound to the model. */

@@ -7,6 +7,7 @@ import { planTooLarge, planTooLargeAnywhere } from '../ir/diagnostics/compile.js
 import type { UserError } from '../ir/diagnostics/error.js';
 import type { Module, TensorData } from '../ir/graph.js';
 import { writeSafetensors } from '../ir/safetensors.js';
+import type { Staleness } from '../ir/staleness.js';
 import { printModule } from '../ir/text/print-graph.js';
 import { printKernel } from '../ir/text/print-kernel.js';
 import { printProgram } from '../ir/text/print-program.js';
@@ -39,6 +40,8 @@ export interface CompileOptions {
   /** Examples in a call of eval and predict; default: the training batch. */
   readonly evalBatch?: number;
   readonly optimizer?: 'spngd' | 'sgd';
+  /** When statistics of the curvature are refreshed; spngd only. Default: the preset's. */
+  readonly staleness?: Staleness;
   readonly loss?: LossKind;
   readonly labels?: 'index' | 'soft';
   /** Name of the output that the loss reads. */
@@ -106,14 +109,15 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const batch = { train: options.batch ?? 64, eval: options.evalBatch ?? options.batch ?? 64 };
   const seed = options.seed ?? 0;
   const optimizer = options.optimizer ?? 'spngd';
-  const defaults = resolvePreset(optimizer, batch.train);
+  const defaults = resolvePreset(optimizer, batch.train, options.staleness);
 
   const imported = importOnnx(bytes, { ...options, fileName, seed });
   const model = checked(imported.module);
   const withLoss = attachLoss(model, options);
   const bound = cleaned(checked(bindBatch(checked(withLoss.module), batch)));
   const gradients = cleaned(checked(differentiate(bound)));
-  const curved = optimizer === 'spngd' ? checked(insertCurvature(gradients)) : gradients;
+  const curved =
+    optimizer === 'spngd' ? checked(insertCurvature(gradients, { staleness: defaults.staleness })) : gradients;
   const updated = insertUpdate(curved, {
     optimizer,
     weightRescaling: defaults.weight_rescaling,

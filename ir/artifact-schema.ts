@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { SCHEMA_VERSION } from './artifact.js';
 import type { Program } from './program.js';
+import { stalenessKinds } from './staleness.js';
 import { dtypes } from './types.js';
 
 const size = z.int().nonnegative();
@@ -113,6 +114,12 @@ export const defaultsSchema = z
     weight_rescaling: z.enum(['shrink', 'always', 'off']).optional(),
     weight_decay: z.number().nonnegative(),
     epochs: z.number().positive(),
+    /** Absent: off. */
+    staleness: z.enum(stalenessKinds).optional(),
+    /** Bound on the relative change of a statistic that counts as similar; adaptive only. */
+    staleness_alpha: z.number().nonnegative().optional(),
+    /** Steps from one refresh to the next; fixed only. */
+    staleness_interval: z.int().positive().optional(),
   })
   .catchall(z.union([z.string(), z.number(), z.boolean(), z.null()]));
 

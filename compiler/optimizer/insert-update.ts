@@ -8,6 +8,7 @@ import { stateName } from '../../ir/diagnostics/compile.js';
 import { findFunction, type Module, type Output, type StateEntry, type Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { extend } from '../../ir/rewrite.js';
+import { isChange } from '../../ir/staleness.js';
 import { concrete, product, tensor } from '../../ir/types.js';
 import { klScale } from './kl-clip.js';
 import { packMetrics } from './metrics.js';
@@ -76,6 +77,7 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
     ...(nu ? [{ name: 'kl_scale', value: nu }] : []),
     ...b.outputs.filter((o) => o.name === 'failed_inversions'),
     ...(spngd ? [{ name: 'nonfinite', value: countNotFinite(b, trained) }] : []),
+    ...b.outputs.filter((o) => isChange(o.name)),
   ];
   const wanted = b.outputs.filter((o) => ['loss', 'correct', 'count'].includes(o.name));
   b.outputs.length = 0;

@@ -2,6 +2,7 @@
  * Default hyper-parameters, resolved for a batch size. Numbers of `default`: our own study of small nets at batch 64 to
  * 16,384 (damping, learning rate, clip); of `sgd`: linear scaling from 0.1 at batch 256, capped where it stops to train.
  */
+import type { Staleness } from '../../ir/staleness.js';
 import type { WeightRescaling } from './rescaling.js';
 
 /** What the manifest's `defaults` holds; the host computes each step's scalars from it. */
@@ -25,7 +26,20 @@ export interface Defaults {
   /** sgd only; on weights. */
   readonly weight_decay: number;
   readonly epochs: number;
+  /** When statistics of the curvature are refreshed; spngd only. */
+  readonly staleness?: Staleness;
+  /** Bound on the relative change of a statistic that counts as similar; adaptive only. */
+  readonly staleness_alpha?: number;
+  /** Steps from one refresh to the next; fixed only. */
+  readonly staleness_interval?: number;
 }
+
+/** alpha of all of the paper's experiments; the interval of the K-FAC that the paper starts from (SP-NGD 4.3). */
+const stalenessDefaults: Record<Staleness, Partial<Defaults>> = {
+  off: {},
+  fixed: { staleness_interval: 20 },
+  adaptive: { staleness_alpha: 0.1 },
+};
 
 /** Learning rate of natural gradient up to a batch size. */
 const spngdRates: readonly (readonly [number, number])[] = [
@@ -37,7 +51,8 @@ const spngdRates: readonly (readonly [number, number])[] = [
 
 const EPOCHS = 10;
 
-export function resolvePreset(optimizer: 'spngd' | 'sgd', batch: number): Defaults {
+/** @param staleness spngd only */
+export function resolvePreset(optimizer: 'spngd' | 'sgd', batch: number, staleness: Staleness = 'off'): Defaults {
   const schedule = { lr_schedule: 'polynomial', lr_power: 1, momentum: 0.9 } as const;
   if (optimizer === 'sgd') {
     const lr = Math.min((0.1 * batch) / 256, 0.8);
@@ -63,5 +78,7 @@ export function resolvePreset(optimizer: 'spngd' | 'sgd', batch: number): Defaul
     weight_rescaling: 'off',
     weight_decay: 0,
     epochs: EPOCHS,
+    staleness,
+    ...stalenessDefaults[staleness],
   };
 }

@@ -25,6 +25,11 @@ function inPlace(region: Region, old: Value, fresh: Value, root: (v: Value) => V
   if (anchor?.op === 'damped_inverse')
     // The routine writes its result once, at the end, and `previous` only keeps what is there.
     return root(anchor.operands[2]) === old && anchor.results[0] === fresh && region.nodes.length === 1;
+  if (anchor?.op === 'shift_history') {
+    // An element of all three is read before it is written, and by nobody else.
+    const place = anchor.operands.findIndex((o) => root(o) === old) - 1;
+    return anchor.results[place] === fresh && region.nodes.length === 1;
+  }
   const parts = region.parts ?? [region.nodes];
   const touching = parts.filter((part) => part.some((n) => n.operands.some((o) => root(o) === old)));
   if (touching.length !== 1 || !touching[0].some((n) => n.results.includes(fresh))) return false;

@@ -5,7 +5,7 @@
 import type { Manifest } from '../../ir/artifact.js';
 import { product } from '../../ir/types.js';
 import { type Dataset, dataInput } from '../data/dataset.js';
-import type { Device } from '../devices/device.js';
+import { type Device, everyGuard } from '../devices/device.js';
 
 export type Scalars = Readonly<Record<string, number>>;
 
@@ -39,8 +39,14 @@ export class Feed {
     this.metricNames = manifest.functions[func].metrics!;
   }
 
-  /** Writes a batch and the scalars, runs the function, and returns its metrics by name. */
-  async run(data: Dataset, rows: Int32Array, rng: Int32Array, scalars: Scalars): Promise<Record<string, number>> {
+  /** Writes a batch and the scalars, runs what is on of the function, and returns its metrics by name. */
+  async run(
+    data: Dataset,
+    rows: Int32Array,
+    rng: Int32Array,
+    scalars: Scalars,
+    guards = everyGuard,
+  ): Promise<Record<string, number>> {
     this.example.fill(0);
     data.gather(rows, this.example);
     this.target.fill(0);
@@ -51,7 +57,7 @@ export class Feed {
     this.write('valid', this.valid);
     this.write('rng', rng);
     for (const [name, value] of Object.entries(scalars)) this.write(name, Float32Array.of(value));
-    await this.device.run(this.func);
+    await this.device.run(this.func, guards);
     const values = await this.device.read(this.metricsBuffer);
     return Object.fromEntries(this.metricNames.map((name, i) => [name, Number(values[i])]));
   }

@@ -4,10 +4,12 @@
  */
 import type { Manifest } from '../../ir/artifact.js';
 import { lossNotFinite } from '../../ir/diagnostics/run.js';
+import { isChange } from '../../ir/staleness.js';
 import { batches, inOrder, permutation } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Device } from '../devices/device.js';
 import { Feed, type Scalars } from './feed.js';
+import { Refreshes } from './refreshes.js';
 import type { DoneReport, EpochReport, Evaluation, Reporter } from './report.js';
 import { klBound, learningRate, momentumAt } from './schedules.js';
 import { describeSettings, type Settings } from './settings.js';
@@ -31,6 +33,7 @@ export async function train(
   reporter: Reporter = {},
 ): Promise<DoneReport> {
   const feed = new Feed(device, manifest, 'train');
+  const refreshes = settings.staleness && new Refreshes(manifest, settings.staleness);
   const started = performance.now();
   const dispatchesBefore = device.dispatches;
   let perStep = { dispatches: 0, submissions: 0 };
@@ -42,6 +45,7 @@ export async function train(
     batch: manifest.batch.train,
     trainExamples: data.train.count,
     validationExamples: data.validation?.count ?? 0,
+    ...(refreshes && { statistics: refreshes.statistics }),
   });
 
   const epochs: EpochReport[] = [];
@@ -56,9 +60,10 @@ export async function train(
       // The batch is drawn on one device, so that its first row is the first of the whole batch.
       const rng = Int32Array.of(settings.seed, step, 0);
       const { dispatches, submissions } = device;
-      const metrics = await feed.run(data.train, rows, rng, scalars);
+      const metrics = await feed.run(data.train, rows, rng, scalars, refreshes?.begin(step + 1));
       perStep = { dispatches: device.dispatches - dispatches, submissions: device.submissions - submissions };
       step++;
+      const refreshedNow = refreshes?.end(step, metrics);
       const { loss, count, correct } = metrics;
       if (!Number.isFinite(loss))
         throw lossNotFinite(loss, step, epoch + 1, describeSettings(settings, manifest.optimizer));
@@ -75,7 +80,8 @@ export async function train(
         accuracy: correct === undefined ? undefined : correct / count,
         learningRate: scalars.lr,
         momentum: scalars.momentum,
-        metrics,
+        metrics: refreshes ? withoutChanges(metrics) : metrics,
+        ...refreshedNow,
       });
     }
     const seconds = (performance.now() - epochStarted) / 1000;
@@ -101,6 +107,7 @@ export async function train(
     seconds: (performance.now() - started) / 1000,
     dispatches: device.dispatches - dispatchesBefore,
     perStep,
+    ...(refreshes && { refreshedShares: refreshes.shares() }),
   };
   reporter.done?.(done);
   return done;
@@ -124,6 +131,10 @@ export async function evaluate(device: Device, manifest: Manifest, data: Dataset
     count: sum.count,
   };
 }
+
+/** A change is of its step only where its statistic was due; `refreshed` tells those. */
+const withoutChanges = (metrics: Readonly<Record<string, number>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(metrics).filter(([name]) => !isChange(name)));
 
 /** The scalar inputs of step `step` (from 0). */
 function scalarsAt(s: Settings, step: number): Scalars {

@@ -13,6 +13,27 @@ export interface Overrides {
   readonly klClip?: number;
   readonly weightDecay?: number;
   readonly seed?: number;
+  readonly alpha?: number;
+  readonly bounded?: boolean;
+  readonly lag?: number;
+  readonly reinvert?: boolean;
+  readonly interval?: number;
+}
+
+export interface StalenessSettings {
+  readonly kind: 'fixed' | 'adaptive';
+  /** Steps from one refresh to the next; fixed only. */
+  readonly interval: number;
+  /** Two values are similar where their relative change is below it; adaptive only. */
+  readonly alpha: number;
+  /** No interval jumps past the one that failed last; adaptive only. */
+  readonly bounded: boolean;
+  /** A decision for step t uses what is known of steps up to t-1-lag; adaptive only. */
+  readonly lag: number;
+  /**
+   * Where one factor of a pair is refreshed alone: `keep` pi, and the other one's inverse with it, or `reinvert` both with a new pi.
+   */
+  readonly pairs: 'keep' | 'reinvert';
 }
 
 export interface Settings {
@@ -27,6 +48,8 @@ export interface Settings {
   readonly klDecay: boolean;
   readonly weightDecay: number;
   readonly seed: number;
+  /** Absent where the curvature is refreshed in every step. */
+  readonly staleness?: StalenessSettings;
 }
 
 /** `examples`: size of the training set. The schedule ends where the run ends. */
@@ -52,6 +75,21 @@ export function resolveSettings(manifest: Manifest, overrides: Overrides, exampl
     klDecay: defaults.kl_decay ?? false,
     weightDecay: overrides.weightDecay ?? defaults.weight_decay,
     seed: overrides.seed ?? manifest.seed,
+    staleness: resolveStaleness(defaults, overrides),
+  };
+}
+
+/** An interval makes the refreshes of an adaptive artifact fixed. */
+function resolveStaleness(defaults: Defaults, overrides: Overrides): StalenessSettings | undefined {
+  const { staleness = 'off' } = defaults;
+  if (staleness === 'off') return undefined;
+  return {
+    kind: overrides.interval === undefined ? staleness : 'fixed',
+    interval: overrides.interval ?? defaults.staleness_interval ?? 1,
+    alpha: overrides.alpha ?? defaults.staleness_alpha ?? 0,
+    bounded: overrides.bounded ?? false,
+    lag: overrides.lag ?? 0,
+    pairs: overrides.reinvert ? 'reinvert' : 'keep',
   };
 }
 
@@ -60,5 +98,11 @@ export function describeSettings(s: Settings, optimizer: Manifest['optimizer']):
   const base = [`lr ${s.schedule.lr}`, `momentum ${s.momentum}`];
   if (optimizer === 'spngd') base.push(`damping ${s.damping}`, `kl-clip ${s.klClip === Infinity ? 0 : s.klClip}`);
   if (s.weightDecay !== 0) base.push(`weight-decay ${s.weightDecay}`);
+  if (s.staleness)
+    base.push(
+      s.staleness.kind === 'fixed'
+        ? `refreshed every ${s.staleness.interval} steps`
+        : `staleness alpha ${s.staleness.alpha}`,
+    );
   return base.join(', ');
 }

@@ -112,6 +112,13 @@ describe('spngdc run', () => {
       'damping for sgd',
       () => ['run', writeTiny((m) => (m.optimizer = 'sgd')), '--data', csv(1), '--damping', '1'],
     ],
+    ['603', 'an interval where nothing goes stale', () => ['run', writeTiny(), '--data', csv(1), '--interval', '3']],
+    [
+      '603',
+      'alpha at fixed intervals',
+      () => ['run', writeTiny((m) => (m.defaults.staleness = 'fixed')), '--data', csv(1), '--alpha', '0.1'],
+    ],
+    ['602', 'alpha and an interval', () => ['run', writeTiny(), '--data', csv(1), '--alpha', '0.1', '--interval', '3']],
   ] as [string, string, () => string[]][])('E%s: %s; exit 1, nothing written', async (code, _what, args) => {
     const out = results();
     const outcome = await spngdc(...args(), '--out', out);

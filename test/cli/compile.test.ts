@@ -93,6 +93,28 @@ describe('spngdc compile', () => {
     expect(first.loss).toBeLessThan(0.5);
   });
 
+  it('compiles for adaptive staleness, and runs by alpha or by interval, telling what was refreshed', async () => {
+    const dir = temporaryFolder();
+    const [net, out] = [join(dir, 'net'), join(dir, 'out')];
+    const compiled = ['compile', digits, '--init', 'he-normal', '--staleness', 'adaptive', '--target', 'wasm'];
+    expect((await spngdc(...compiled, '-o', net)).code).toBe(0);
+    expect((await spngdc('inspect', net)).out).toMatch(/state: history/);
+    const run = ['run', net, '--data', data, '--normalize', '0,16', '--steps', '6', '--out', out];
+    const lines = (text: string) => text.split('\n').flatMap((l) => (l ? [JSON.parse(l)] : []));
+    const adaptive = lines((await spngdc(...run, '--json')).out);
+    const [start, first] = adaptive;
+    expect(start.settings.staleness).toMatchObject({ kind: 'adaptive', alpha: 0.1, lag: 0, pairs: 'keep' });
+    expect(start.statistics).toHaveLength(first.staleness.length);
+    // There is no history yet: not a number, which JSON lacks.
+    expect(first.refreshed[0]).toEqual({ name: 'conv1.weight.A', change: [null, null], interval: 1 });
+    expect(adaptive.find((l) => l.event === 'done').refreshedShares.all).toBeGreaterThan(0.3);
+    const fixed = await spngdc(...run, '--interval', '3', '--device', 'cpu');
+    expect(fixed.out).toContain('refreshed every 3 steps');
+    expect(fixed.out).toContain("refreshed 33.33% of the statistics' elements (A 33.33%, G and F 33.33%)");
+    const sgd = await spngdc('compile', digits, '--optimizer', 'sgd', '--staleness', 'fixed', '-o', join(dir, 'sgd'));
+    expect(sgd.err).toMatch(/^error E603: --staleness has no effect/);
+  });
+
   const results = (): string => join(temporaryFolder(), 'net');
   const fileOf = (bytes: Uint8Array | string): string => {
     const path = join(temporaryFolder(), 'm.onnx');
