@@ -2,7 +2,7 @@
  * How a run is shown: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs.
  */
 import type { EpochReport, Evaluation, Reporter } from '../runtime/training/report.js';
-import { describeSettings } from '../runtime/training/settings.js';
+import { settingsInFull } from '../runtime/training/settings.js';
 import { duration, percent, type Terminal } from './terminal.js';
 
 export interface RunReporter extends Reporter {
@@ -72,7 +72,10 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
       started = performance.now();
       shown = started;
       stdout.write(
-        `${r.model}: ${r.optimizer}, ${describeSettings(r.settings, r.optimizer)}, seed ${r.settings.seed}\n` +
+        `${r.model}: ${r.optimizer}, preset ${r.settings.preset}, seed ${r.settings.seed}\n` +
+          settingsInFull(r.settings, r.optimizer)
+            .map((line) => `  ${line}\n`)
+            .join('') +
           `  ${r.trainExamples} examples, ${r.validationExamples} to validate; ` +
           `${total} steps of ${r.batch} on ${r.device}\n`,
       );

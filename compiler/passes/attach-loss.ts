@@ -3,6 +3,7 @@
  * correct, count; a new function `eval` = predict's graph with loss_sum, correct, count. A Softmax or LogSoftmax head is
  * stripped for cross-entropy: the loss works on the logits, whose log_softmax cannot overflow. `predict` is untouched.
  */
+import { scheduledInputs } from '../../ir/artifact.js';
 import type { Builder } from '../../ir/builder.js';
 import {
   lossDoesNotFit,
@@ -45,7 +46,7 @@ interface Terms {
 const PASS = 'attach-loss';
 
 /** The loop writes these to whatever function has an input of the name: data must not have it, needed or not. */
-const scalars = ['lr', 'momentum', 'damping', 'kl_bound', 'weight_decay'];
+const scalars: readonly string[] = scheduledInputs;
 
 /** @throws UserError E201-E204 where the output or the loss must be chosen or does not fit, E206 on a name clash. */
 export function attachLoss(

@@ -9,7 +9,7 @@ import type { Dataset } from '../data/dataset.js';
 import type { Device } from '../devices/device.js';
 import { Feed, type Scalars } from './feed.js';
 import type { DoneReport, EpochReport, Evaluation, Reporter } from './report.js';
-import { klBound, learningRate, momentumAt } from './schedules.js';
+import { dampingAt, klBound, learningRate, momentumAt } from './schedules.js';
 import { describeSettings, type Settings } from './settings.js';
 
 export interface TrainingData {
@@ -130,9 +130,10 @@ function scalarsAt(s: Settings, step: number): Scalars {
   const epoch = step / s.stepsPerEpoch;
   return {
     lr: learningRate(s.schedule, epoch),
-    momentum: momentumAt(s.momentumRule, s.momentum, s.schedule, epoch),
-    damping: s.damping,
+    momentum: momentumAt(s.momentumRule, s.momentum, s.schedule, epoch, (step - 1) / s.stepsPerEpoch),
+    damping: dampingAt(s.damping, epoch, s.stepsPerEpoch),
     kl_bound: Math.min(NO_BOUND, klBound(s.klClip, s.klDecay, s.schedule, epoch)),
     weight_decay: s.weightDecay,
+    trust_coefficient: s.trustCoefficient,
   };
 }
