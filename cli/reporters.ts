@@ -108,7 +108,9 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
 }
 
 function describeEpoch(r: EpochReport): string {
+  const share = (name: string, fraction: number | undefined): string =>
+    fraction === undefined ? '' : ` ${name} ${percent(fraction)}`;
   const part = (name: string, e: Evaluation): string =>
-    `${name} loss ${e.loss.toFixed(4)}${e.accuracy === undefined ? '' : ` accuracy ${percent(e.accuracy)}`}`;
+    `${name} loss ${e.loss.toFixed(4)}${share('accuracy', e.accuracy)}${share('top-5', e.top5)}`;
   return part('train', r.train) + (r.validation ? `  ${part('validation', r.validation)}` : '');
 }

@@ -109,18 +109,21 @@ export async function train(
 /** Loss and accuracy over a whole set, with running statistics and without dropout. */
 export async function evaluate(device: Device, manifest: Manifest, data: Dataset): Promise<Evaluation> {
   const feed = new Feed(device, manifest, 'eval');
-  const sum = { loss: 0, correct: 0, count: 0 };
-  let classified = false;
+  const sum = { loss: 0, correct: 0, top5: 0, count: 0 };
+  let [classified, ranked] = [false, false];
   for (const rows of batches(inOrder(data.count), manifest.batch.eval)) {
     const metrics = await feed.run(data, rows, Int32Array.of(0, 0, 0), {});
     sum.loss += metrics.loss_sum;
     sum.correct += metrics.correct ?? 0;
+    sum.top5 += metrics.top5 ?? 0;
     sum.count += metrics.count;
     classified = metrics.correct !== undefined;
+    ranked = metrics.top5 !== undefined;
   }
   return {
     loss: sum.loss / sum.count,
     accuracy: classified ? sum.correct / sum.count : undefined,
+    top5: ranked ? sum.top5 / sum.count : undefined,
     count: sum.count,
   };
 }

@@ -196,6 +196,14 @@ describe('the training loop', () => {
     expect(device.calls).toHaveLength(5);
   });
 
+  it('has top-5 where the program counts it', async () => {
+    const device = new FakeDevice((_, { 'eval.valid': rows }) => [sum(rows), 1, 2, sum(rows)]);
+    const { train: trained } = manifest().functions;
+    const m = manifest({ functions: { train: trained, eval: { metrics: ['loss_sum', 'correct', 'top5', 'count'] } } });
+    expect(await evaluate(device, m, dataset(7))).toEqual({ loss: 1, accuracy: 3 / 7, top5: 6 / 7, count: 7 });
+    expect((await evaluate(new FakeDevice(steady), manifest(), dataset(7))).top5).toBeUndefined();
+  });
+
   it('has no accuracy where nothing is classified', async () => {
     const device = new FakeDevice(() => [2, 1]);
     const m = manifest({
