@@ -32,10 +32,12 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   checkWritable(out);
   const data = loadTrainingData(manifest, flags);
   const settings = resolveSettings(manifest, flags, data.train.count);
+  const notice = (text: string): void => {
+    terminal.stderr.write(`note: ${text}\n`);
+  };
   const misfits = flags.preset === undefined ? [] : presetMisfits(manifest, flags.preset);
-  if (misfits.length > 0)
-    terminal.stderr.write(`note: the preset ${flags.preset} wants what this artifact lacks: ${misfits.join('; ')}\n`);
-  const device = await openDevice(artifact, flags.device, flags);
+  if (misfits.length > 0) notice(`the preset ${flags.preset} wants what this artifact lacks: ${misfits.join('; ')}`);
+  const device = await openDevice(artifact, flags.device, { unchecked: flags.unchecked, notice });
   await initialise(device, manifest, artifact.weights);
   const reporter = chooseReporter(terminal, flags);
   try {
