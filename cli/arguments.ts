@@ -20,6 +20,12 @@ export const positive = (text: string): number => parse(text, (n) => Number.isFi
 export const notNegative = (text: string): number =>
   parse(text, (n) => Number.isFinite(n) && n >= 0, 'a number, 0 or above');
 export const fraction = (text: string): number => parse(text, (n) => n > 0 && n < 1, 'a number between 0 and 1');
+export const part = (text: string): number => parse(text, (n) => n >= 0 && n <= 1, 'a number from 0 to 1');
+
+export function onOff(text: string): boolean {
+  if (text !== 'on' && text !== 'off') throw new InvalidArgumentError('It takes on or off.');
+  return text === 'on';
+}
 
 /** For options that may be given several times. */
 export const several = (text: string, previous: readonly string[] = []): readonly string[] => [...previous, text];

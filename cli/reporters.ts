@@ -2,7 +2,7 @@
  * How a run is shown: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs.
  */
 import type { EpochReport, Evaluation, Reporter } from '../runtime/training/report.js';
-import { describeSettings } from '../runtime/training/settings.js';
+import { settingsInFull } from '../runtime/training/settings.js';
 import { duration, percent, type Terminal } from './terminal.js';
 
 export interface RunReporter extends Reporter {
@@ -78,7 +78,10 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
       started = performance.now();
       shown = started;
       stdout.write(
-        `${r.model}: ${r.optimizer}, ${describeSettings(r.settings, r.optimizer)}, seed ${r.settings.seed}\n` +
+        `${r.model}: ${r.optimizer}, preset ${r.settings.preset}, seed ${r.settings.seed}\n` +
+          settingsInFull(r.settings, r.optimizer)
+            .map((line) => `  ${line}\n`)
+            .join('') +
           `  ${r.trainExamples} examples, ${r.validationExamples} to validate; ` +
           `${total} steps of ${r.batch} on ${r.device}\n`,
       );
@@ -111,7 +114,9 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
 }
 
 function describeEpoch(r: EpochReport): string {
+  const share = (name: string, fraction: number | undefined): string =>
+    fraction === undefined ? '' : ` ${name} ${percent(fraction)}`;
   const part = (name: string, e: Evaluation): string =>
-    `${name} loss ${e.loss.toFixed(4)}${e.accuracy === undefined ? '' : ` accuracy ${percent(e.accuracy)}`}`;
+    `${name} loss ${e.loss.toFixed(4)}${share('accuracy', e.accuracy)}${share('top-5', e.top5)}`;
   return part('train', r.train) + (r.validation ? `  ${part('validation', r.validation)}` : '');
 }

@@ -2,28 +2,17 @@
  * `spngdc run`: its options. What it does is loaded when it is asked for, so that other commands start without it.
  */
 import { type Command, Option } from 'commander';
-import { count, fraction, notNegative, positive, seed, whole } from './arguments.js';
+import { learningRateKinds, momentumRules, presetNames } from '../ir/presets.js';
+import type { Overrides } from '../runtime/training/settings.js';
+import { count, fraction, notNegative, onOff, part, positive, seed, whole } from './arguments.js';
 import type { Terminal } from './terminal.js';
 
-export interface RunFlags {
+export interface RunFlags extends Overrides {
   readonly data: string;
   readonly validation?: string;
   readonly split?: number;
   readonly labelColumn?: string;
   readonly normalize: string;
-  readonly epochs?: number;
-  readonly steps?: number;
-  readonly lr?: number;
-  readonly damping?: number;
-  readonly momentum?: number;
-  readonly klClip?: number;
-  readonly weightDecay?: number;
-  readonly seed?: number;
-  readonly alpha?: number;
-  readonly bounded?: boolean;
-  readonly lag?: number;
-  readonly reinvert?: boolean;
-  readonly interval?: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly out?: string;
@@ -45,7 +34,9 @@ Examples:
   $ spngdc run lenet.spngd --data mnist/ --epochs 2
   $ spngdc run digits.spngd --data digits.csv.gz --split 0.2 --normalize 0,16
   $ spngdc run net.spngd --data train.bin --validation test.bin --normalize standard --lr 0.05 --damping 0.01
-  $ spngdc run net.spngd --data mnist/ --steps 100 --json > log.jsonl`;
+  $ spngdc run net.spngd --data mnist/ --steps 100 --json > log.jsonl
+  $ spngdc run net.spngd --data train.bin --preset sp-ngd-4k --epochs 5        the paper's numbers, but for the epochs
+  $ spngdc run net.spngd --data train.bin --warmup 1 --warmup-from 0.1 --lr-power 2`;
 
 export function addRun(program: Command, terminal: Terminal): void {
   program
@@ -63,11 +54,40 @@ export function addRun(program: Command, terminal: Terminal): void {
     )
     .addOption(new Option('--epochs <n>', 'passes over the data').argParser(positive))
     .addOption(new Option('--steps <n>', 'steps, instead of epochs').argParser(count))
-    .option('--lr <x>', 'learning rate at the beginning', positive)
-    .option('--momentum <x>', 'momentum at the beginning', notNegative)
+    .addOption(
+      new Option('--preset <name>', 'hyper-parameters, in place of those compiled in (inspect prints them)').choices(
+        presetNames,
+      ),
+    )
+    .option('--lr <x>', 'learning rate eta0 at the beginning', positive)
+    .addOption(new Option('--lr-schedule <kind>', 'how it falls').choices(learningRateKinds))
+    .option('--lr-power <p>', 'exponent of the polynomial', notNegative)
+    .option('--lr-start <epoch>', 'where it begins to fall, in epochs', notNegative)
+    .option(
+      '--lr-end <epoch>',
+      'where it reaches 0 (default: the end of the run, or later if the preset says so)',
+      positive,
+    )
+    .option('--warmup <epochs>', 'epochs in which it first rises', notNegative)
+    .option('--warmup-from <fraction>', 'part of it that the warm-up begins with', part)
+    .option('--momentum <x>', 'momentum m0 at the beginning', notNegative)
+    .addOption(
+      new Option(
+        '--momentum-rule <rule>',
+        'tied: m0 lr / lr0 (the paper); corrected: m0 lr / lr of the step before (its code); constant',
+      ).choices(momentumRules),
+    )
     .option('--damping <x>', 'damping of the curvature (spngd)', positive)
+    .option('--damping-from <x>', 'damping at the beginning, where it has a warm-up (spngd)', positive)
+    .option(
+      '--damping-warmup <epochs>',
+      'epochs in which the damping comes to its value (spngd); 0: constant',
+      notNegative,
+    )
     .option('--kl-clip <x>', 'bound of the step in KL divergence (spngd); 0: none', notNegative)
-    .option('--weight-decay <x>', 'weight decay', notNegative)
+    .option('--kl-decay <on|off>', 'whether the bound falls with the square of the learning rate (spngd)', onOff)
+    .option('--trust-coefficient <x>', 'step of a layer relative to its norm (lars)', positive)
+    .option('--weight-decay <x>', 'weight decay, where it was compiled in', notNegative)
     .option(
       '--interval <n>',
       'refresh the curvature every n steps (compiled with --staleness fixed or adaptive)',

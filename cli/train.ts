@@ -14,7 +14,7 @@ import type { Device } from '../runtime/devices/device.js';
 import { openDevice } from '../runtime/devices/open.js';
 import { exportOnnx } from '../runtime/export-onnx.js';
 import { type TrainingData, train } from '../runtime/training/loop.js';
-import { resolveSettings } from '../runtime/training/settings.js';
+import { graphOf, presetMisfits, resolveSettings } from '../runtime/training/settings.js';
 import { initialise, readTrained } from '../runtime/training/state.js';
 import { checkWritable, writeFiles } from '../runtime/write-files.js';
 import { chooseReporter } from './reporters.js';
@@ -27,20 +27,18 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   if (flags.validation !== undefined && flags.split !== undefined) throw optionsConflict('--validation', '--split');
   const artifact = loadArtifact(dir);
   const { manifest } = artifact;
-  if (manifest.optimizer === 'sgd') {
-    const why = 'the artifact was compiled with --optimizer sgd';
-    if (flags.damping !== undefined) throw optionWithoutUse('--damping', why);
-    if (flags.klClip !== undefined) throw optionWithoutUse('--kl-clip', why);
-  }
+  refuseWithoutUse(manifest, flags);
   checkStaleness(manifest, flags);
   const out = flags.out ?? join('out', manifest.model.name);
   checkWritable(out);
   const data = loadTrainingData(manifest, flags);
   const settings = resolveSettings(manifest, flags, data.train.count);
-  const device = await openDevice(artifact, flags.device, {
-    unchecked: flags.unchecked,
-    notice: (text) => terminal.stderr.write(`note: ${text}\n`),
-  });
+  const notice = (text: string): void => {
+    terminal.stderr.write(`note: ${text}\n`);
+  };
+  const misfits = flags.preset === undefined ? [] : presetMisfits(manifest, flags.preset);
+  if (misfits.length > 0) notice(`the preset ${flags.preset} wants what this artifact lacks: ${misfits.join('; ')}`);
+  const device = await openDevice(artifact, flags.device, { unchecked: flags.unchecked, notice });
   await initialise(device, manifest, artifact.weights);
   const reporter = chooseReporter(terminal, flags);
   try {
@@ -63,6 +61,28 @@ function checkStaleness({ defaults }: Manifest, flags: RunFlags): void {
     throw optionWithoutUse('--interval', 'the artifact was compiled without --staleness fixed or adaptive');
   if (given && staleness !== 'adaptive')
     throw optionWithoutUse(`--${given}`, 'the artifact was compiled without --staleness adaptive');
+}
+
+/** Numbers for what the artifact does not have. UserError E603. */
+function refuseWithoutUse(manifest: Manifest, flags: RunFlags): void {
+  const { optimizer } = manifest;
+  const { clips, decays } = graphOf(manifest);
+  const compiled = `the artifact was compiled with --optimizer ${optimizer}`;
+  const refuse = (why: string, options: Record<string, unknown>): void => {
+    for (const [name, value] of Object.entries(options)) if (value !== undefined) throw optionWithoutUse(name, why);
+  };
+  const { damping, dampingFrom, dampingWarmup, klClip, klDecay, trustCoefficient, weightDecay } = flags;
+  if (optimizer !== 'spngd')
+    refuse(compiled, {
+      '--damping': damping,
+      '--damping-from': dampingFrom,
+      '--damping-warmup': dampingWarmup,
+      '--kl-clip': klClip,
+      '--kl-decay': klDecay,
+    });
+  if (optimizer !== 'lars') refuse(compiled, { '--trust-coefficient': trustCoefficient });
+  if (!clips) refuse('the artifact was compiled without a KL clip', { '--kl-clip': klClip, '--kl-decay': klDecay });
+  if (!decays) refuse('the artifact was compiled without weight decay', { '--weight-decay': weightDecay });
 }
 
 /** Training and validation data, bound to the model. */

@@ -10,6 +10,14 @@
 export const stalenessKinds = ['off', 'fixed', 'adaptive'] as const;
 export type Staleness = (typeof stalenessKinds)[number];
 
+/** What the manifest's defaults hold of each: alpha of all of the paper's experiments; the interval of the K-FAC that it starts from (SP-NGD 4.3). */
+export const stalenessDefaults: Readonly<Record<Staleness, { staleness_alpha?: number; staleness_interval?: number }>> =
+  {
+    off: {},
+    fixed: { staleness_interval: 20 },
+    adaptive: { staleness_alpha: 0.1 },
+  };
+
 /** The guard under which a state of the curvature is refreshed. */
 export const due = (state: string): string => `due(${state})`;
 

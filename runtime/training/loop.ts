@@ -11,7 +11,7 @@ import type { Device } from '../devices/device.js';
 import { Feed, type Scalars } from './feed.js';
 import { Refreshes } from './refreshes.js';
 import type { DoneReport, EpochReport, Evaluation, Reporter } from './report.js';
-import { klBound, learningRate, momentumAt } from './schedules.js';
+import { dampingAt, klBound, learningRate, momentumAt } from './schedules.js';
 import { describeSettings, type Settings } from './settings.js';
 
 export interface TrainingData {
@@ -116,18 +116,21 @@ export async function train(
 /** Loss and accuracy over a whole set, with running statistics and without dropout. */
 export async function evaluate(device: Device, manifest: Manifest, data: Dataset): Promise<Evaluation> {
   const feed = new Feed(device, manifest, 'eval');
-  const sum = { loss: 0, correct: 0, count: 0 };
-  let classified = false;
+  const sum = { loss: 0, correct: 0, top5: 0, count: 0 };
+  let [classified, ranked] = [false, false];
   for (const rows of batches(inOrder(data.count), manifest.batch.eval)) {
     const metrics = await feed.run(data, rows, Int32Array.of(0, 0, 0), {});
     sum.loss += metrics.loss_sum;
     sum.correct += metrics.correct ?? 0;
+    sum.top5 += metrics.top5 ?? 0;
     sum.count += metrics.count;
     classified = metrics.correct !== undefined;
+    ranked = metrics.top5 !== undefined;
   }
   return {
     loss: sum.loss / sum.count,
     accuracy: classified ? sum.correct / sum.count : undefined,
+    top5: ranked ? sum.top5 / sum.count : undefined,
     count: sum.count,
   };
 }
@@ -141,9 +144,10 @@ function scalarsAt(s: Settings, step: number): Scalars {
   const epoch = step / s.stepsPerEpoch;
   return {
     lr: learningRate(s.schedule, epoch),
-    momentum: momentumAt(s.momentumRule, s.momentum, s.schedule, epoch),
-    damping: s.damping,
+    momentum: momentumAt(s.momentumRule, s.momentum, s.schedule, epoch, (step - 1) / s.stepsPerEpoch),
+    damping: dampingAt(s.damping, epoch, s.stepsPerEpoch),
     kl_bound: Math.min(NO_BOUND, klBound(s.klClip, s.klDecay, s.schedule, epoch)),
     weight_decay: s.weightDecay,
+    trust_coefficient: s.trustCoefficient,
   };
 }

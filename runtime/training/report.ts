@@ -33,6 +33,8 @@ export interface StepReport extends Partial<StepRefreshes> {
 export interface Evaluation {
   readonly loss: number;
   readonly accuracy?: number;
+  /** Whether the class is among the five likeliest; of evaluations, where there are more than five. */
+  readonly top5?: number;
   readonly count: number;
 }
 

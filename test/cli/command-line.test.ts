@@ -91,6 +91,31 @@ describe('spngdc run', () => {
     expect(lines[6].files).toEqual([join(out, 'weights.safetensors'), join(out, 'tiny.onnx')]);
   });
 
+  it('takes a preset in place of what was compiled in, says what the artifact lacks, and prints all settings', async () => {
+    const { code, out, err } = await spngdc(
+      ...[
+        'run',
+        writeTiny(),
+        '--data',
+        csv(1, 3),
+        '--preset',
+        'sp-ngd-64k',
+        '--epochs',
+        '1',
+        '--out',
+        temporaryFolder(),
+      ],
+    );
+    expect(code).toBe(0);
+    expect(out).toContain('preset sp-ngd-64k');
+    expect(out).toContain('lr 0.04: polynomial, power 2.9, from epoch 2 to 64.5');
+    expect(out).toContain('momentum 0.95 (tied)');
+    expect(out).toContain('damping 0.00015 (constant), KL clip off, weight rescaling off');
+    expect(err).toBe(
+      'note: the preset sp-ngd-64k wants what this artifact lacks: weight rescaling always, not off (compile --weight-rescaling always)\n',
+    );
+  });
+
   it('is quiet but for the end', async () => {
     const { out } = await spngdc('run', writeTiny(), '--data', csv(1), '--quiet', '--out', temporaryFolder());
     expect(out).toMatch(/^trained 2 steps in .*\nwrote .*\nwrote .*\n$/);
@@ -119,6 +144,22 @@ describe('spngdc run', () => {
       () => ['run', writeTiny((m) => (m.defaults.staleness = 'fixed')), '--data', csv(1), '--alpha', '0.1'],
     ],
     ['602', 'alpha and an interval', () => ['run', writeTiny(), '--data', csv(1), '--alpha', '0.1', '--interval', '3']],
+    ['603', 'a trust coefficient for spngd', () => ['run', writeTiny(), '--data', csv(1), '--trust-coefficient', '1']],
+    [
+      '603',
+      'weight decay that was not compiled in',
+      () => ['run', writeTiny(), '--data', csv(1), '--weight-decay', '1'],
+    ],
+    [
+      '603',
+      'a KL clip that was not compiled in',
+      () => ['run', writeTiny((m) => (m.defaults.kl_clip = 0)), '--data', csv(1), '--kl-clip', '1'],
+    ],
+    [
+      '605',
+      'the paper for sgd',
+      () => ['run', writeTiny((m) => (m.optimizer = 'sgd')), '--data', csv(1), '--preset', 'sp-ngd-4k'],
+    ],
   ] as [string, string, () => string[]][])('E%s: %s; exit 1, nothing written', async (code, _what, args) => {
     const out = results();
     const outcome = await spngdc(...args(), '--out', out);
