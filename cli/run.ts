@@ -24,6 +24,9 @@ export interface RunFlags {
   readonly out?: string;
   readonly device?: string;
   readonly unchecked?: boolean;
+  readonly resume?: boolean;
+  readonly checkpointEvery?: number | 'epoch';
+  readonly keep?: number;
 }
 
 const examples = `
@@ -40,7 +43,10 @@ Examples:
   $ spngdc run lenet.spngd --data mnist/ --epochs 2
   $ spngdc run digits.spngd --data digits.csv.gz --split 0.2 --normalize 0,16
   $ spngdc run net.spngd --data train.bin --validation test.bin --normalize standard --lr 0.05 --damping 0.01
-  $ spngdc run net.spngd --data mnist/ --steps 100 --json > log.jsonl`;
+  $ spngdc run net.spngd --data mnist/ --steps 100 --json > log.jsonl
+  $ spngdc run net.spngd --data mnist/ --epochs 20 --resume    start, and after a crash go on, with a checkpoint each epoch
+
+Results in DIR: weights.safetensors, MODEL.onnx, curves.svg, and metrics.jsonl, which is written step by step (as --json).`;
 
 export function addRun(program: Command, terminal: Terminal): void {
   program
@@ -71,6 +77,16 @@ export function addRun(program: Command, terminal: Terminal): void {
     )
     .option('--unchecked', 'no validation and bounds checks on the GPU: faster, for artifacts that you compiled')
     .option('--out <dir>', 'where to write the results (default: out/MODEL)')
+    .option(
+      '--checkpoint-every <n>',
+      'write a checkpoint to DIR/checkpoints after so many steps, or each epoch',
+      (text) => (text === 'epoch' ? text : count(text)),
+    )
+    .option('--keep <n>', 'checkpoints to keep, the newest (default: 3)', count)
+    .option(
+      '--resume',
+      'continue from the newest checkpoint, bit for bit, from the beginning if there is none (the other options as they were)',
+    )
     .option('--json', 'report as one JSON object a line')
     .option('--quiet', 'report only the end')
     .addHelpText('after', examples)

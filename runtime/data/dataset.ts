@@ -15,7 +15,7 @@ import {
 } from '../../ir/diagnostics/data.js';
 import { product } from '../../ir/types.js';
 import { permutation } from './batches.js';
-import { type Examples, selectExamples } from './examples.js';
+import { type Examples, fingerprint, selectExamples } from './examples.js';
 import type { Normalization } from './normalize.js';
 
 export interface Dataset {
@@ -24,6 +24,8 @@ export interface Dataset {
   readonly shape: readonly number[];
   /** Elements of one example's target; 0 where the loss takes none. */
   readonly targetWidth: number;
+  /** What tells these examples, as the model sees them, from others. */
+  fingerprint?(): string;
   /** Normalised examples of the rows `indices`, one after the other into `out` (length * product(shape), of the input's element type). */
   gather(indices: ArrayLike<number>, out: Float32Array | Int32Array | Uint8Array): void;
   /** Their targets into `out`: class numbers (i32), or values (f32). */
@@ -87,6 +89,7 @@ export function bindDataset(examples: Examples, manifest: Manifest, normalizatio
     count,
     shape,
     targetWidth,
+    fingerprint: () => `${fingerprint(examples)} x${[...scale]} +${[...shift]}`,
     gather(indices, out) {
       for (let row = 0; row < indices.length; row++) {
         const from = indices[row] * size;

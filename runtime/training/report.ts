@@ -12,6 +12,8 @@ export interface StartReport {
   readonly batch: number;
   readonly trainExamples: number;
   readonly validationExamples: number;
+  /** Steps that were done before, by the run that is continued; 0 for a new run. */
+  readonly continuedAfter: number;
 }
 
 export interface StepReport {

@@ -62,3 +62,27 @@ export function describeSettings(s: Settings, optimizer: Manifest['optimizer']):
   if (s.weightDecay !== 0) base.push(`weight-decay ${s.weightDecay}`);
   return base.join(', ');
 }
+
+/** Which option sets what; the schedule ends where the run does. */
+const optionOf: Readonly<Record<string, string>> = {
+  totalSteps: '--epochs or --steps',
+  stepsPerEpoch: 'steps in an epoch',
+  'schedule.lr': '--lr',
+  klClip: '--kl-clip',
+  momentum: '--momentum',
+  damping: '--damping',
+  weightDecay: '--weight-decay',
+  seed: '--seed',
+};
+
+/** Every setting as text, by the option that sets it where there is one: two runs with equal ones take the same course. */
+export function settingsRecord(s: Settings): Record<string, string> {
+  const record: Record<string, string> = {};
+  const add = (path: string, value: unknown): void => {
+    if (typeof value === 'object' && value !== null)
+      for (const [key, v] of Object.entries(value)) add(path === '' ? key : `${path}.${key}`, v);
+    else if (path !== 'schedule.end') record[optionOf[path] ?? path] = String(value);
+  };
+  add('', s);
+  return record;
+}
