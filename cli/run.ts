@@ -2,7 +2,7 @@
  * `spngdc run`: its options. What it does is loaded when it is asked for, so that other commands start without it.
  */
 import { type Command, Option } from 'commander';
-import { count, fraction, notNegative, positive, seed } from './arguments.js';
+import { count, fraction, notNegative, positive, seed, whole } from './arguments.js';
 import type { Terminal } from './terminal.js';
 
 export interface RunFlags {
@@ -11,6 +11,8 @@ export interface RunFlags {
   readonly split?: number;
   readonly labelColumn?: string;
   readonly normalize: string;
+  readonly augment?: string;
+  readonly workers?: number;
   readonly epochs?: number;
   readonly steps?: number;
   readonly lr?: number;
@@ -39,6 +41,12 @@ Data (--data, --validation):
   x.npy,y.npy  or  data.npz         NumPy arrays, examples first (in .npz named x and y)
 An example may have any shape with as many elements as the model's input.
 
+Changes of training examples (--augment), in this order, each drawn anew for every example and batch:
+  flip          mirrored left to right, with probability 1/2
+  crop:N        moved by up to N pixels each way; what comes in is 0, after normalisation
+  mixup:ALPHA   mixed with the batch before (running mixup), by Beta(ALPHA, ALPHA); compile with --labels soft
+  erase:P       with probability P a rectangle of 2% to 25% of the image is set to 0
+
 Examples:
   $ spngdc run lenet.spngd --data mnist/ --epochs 2
   $ spngdc run digits.spngd --data digits.csv.gz --split 0.2 --normalize 0,16
@@ -61,6 +69,12 @@ export function addRun(program: Command, terminal: Terminal): void {
       '--normalize <how>',
       'none; unit: bytes / 255, others as they are; standard: mean 0, variance 1 over the training set; or MEAN,STD (of bytes / 255)',
       'unit',
+    )
+    .option('--augment <changes>', 'random changes of training images: flip,crop:4,mixup:0.4,erase:0.5 or some of them')
+    .option(
+      '--workers <n>',
+      'threads that prepare batches ahead (default: by their size); results do not depend on it',
+      whole,
     )
     .addOption(new Option('--epochs <n>', 'passes over the data').argParser(positive))
     .addOption(new Option('--steps <n>', 'steps, instead of epochs').argParser(count))

@@ -8,6 +8,7 @@ import { optionsConflict, optionWithoutUse } from '../ir/diagnostics/command-lin
 import { writeSafetensors } from '../ir/safetensors.js';
 import { product } from '../ir/types.js';
 import { type Artifact, loadArtifact } from '../runtime/artifact.js';
+import { parseAugmentation } from '../runtime/data/augmentation.js';
 import { bindDataset, dataInput, splitExamples } from '../runtime/data/dataset.js';
 import { chooseNormalization } from '../runtime/data/normalize.js';
 import { openData } from '../runtime/data/open.js';
@@ -79,6 +80,7 @@ function courseOf(settings: Settings, data: TrainingData): Record<string, string
   const short = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
   return {
     ...settingsRecord(settings),
+    '--augment': JSON.stringify(data.augmentation ?? 'none'),
     '--data (with --split and --normalize)': short(data.train.fingerprint?.() ?? ''),
     'the validation data': data.validation ? short(data.validation.fingerprint?.() ?? '') : 'none',
   };
@@ -107,6 +109,8 @@ export function loadTrainingData(manifest: Manifest, flags: RunFlags): TrainingD
   return {
     train: bindDataset(training, manifest, normalization),
     validation: validation && bindDataset(validation, manifest, normalization),
+    augmentation: flags.augment === undefined ? undefined : parseAugmentation(flags.augment, manifest),
+    workers: flags.workers,
   };
 }
 

@@ -1,6 +1,7 @@
 /**
  * Bundles the commands into dist/: few files load faster than many. dist/bin/ is the whole command line, with what a command
- * alone needs in files of its own; dist/runtime.mjs is `run` and `inspect` in one file that can be copied anywhere. The
+ * alone needs in files of its own; dist/runtime.mjs is `run` and `inspect` in one file that can be copied anywhere, with
+ * loader-worker.js beside it if threads are to prepare its batches. The
  * packages are bundled in, their licences beside them; `webgpu`, which is machine code, stays outside.
  */
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -46,11 +47,16 @@ rmSync(join(dist, 'bin'), { recursive: true, force: true });
 const [command, runtime] = await Promise.all([
   build({
     ...options,
-    entryPoints: { spngdc: 'cli/main.ts', 'weights-worker': 'cli/weights-worker.ts' },
+    entryPoints: {
+      spngdc: 'cli/main.ts',
+      'weights-worker': 'cli/weights-worker.ts',
+      'loader-worker': 'runtime/data/loader-worker.ts',
+    },
     outdir: 'dist/bin',
     splitting: true,
   }),
   build({ ...options, entryPoints: ['cli/runtime-main.ts'], outfile: 'dist/runtime.mjs' }),
+  build({ ...options, entryPoints: ['runtime/data/loader-worker.ts'], outfile: 'dist/loader-worker.js' }),
 ]);
 for (const file of ['bin/spngdc.js', 'runtime.mjs']) chmodSync(join(dist, file), 0o755);
 

@@ -4,6 +4,7 @@
  */
 import type { Manifest } from '../../ir/artifact.js';
 import { lossNotFinite } from '../../ir/diagnostics/run.js';
+import type { Augmentation } from '../data/augmentation.js';
 import { batchArrays, fillBatch } from '../data/batch.js';
 import { batches, inOrder } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
@@ -18,6 +19,10 @@ import { describeSettings, type Settings } from './settings.js';
 export interface TrainingData {
   readonly train: Dataset;
   readonly validation?: Dataset;
+  /** Random changes of training examples. */
+  readonly augmentation?: Augmentation;
+  /** Threads that prepare batches; decided by their size if undefined. */
+  readonly workers?: number;
 }
 
 /** Keeps a run so that it can be continued after a crash. */
@@ -45,8 +50,24 @@ export async function train(
   reporter: Reporter = {},
   keeper?: Keeper,
 ): Promise<DoneReport> {
+  const loader = new Loader(data.train, manifest, { ...data, seed: settings.seed, total: settings.totalSteps });
+  try {
+    return await trainOn(loader, device, manifest, data, settings, reporter, keeper);
+  } finally {
+    loader.close();
+  }
+}
+
+async function trainOn(
+  loader: Loader,
+  device: Device,
+  manifest: Manifest,
+  data: TrainingData,
+  settings: Settings,
+  reporter: Reporter,
+  keeper?: Keeper,
+): Promise<DoneReport> {
   const feed = new Feed(device, manifest, 'train');
-  const loader = new Loader(data.train, manifest, settings.seed);
   const kept = keeper?.restore(loader);
   const started = performance.now();
   const dispatchesBefore = device.dispatches;
