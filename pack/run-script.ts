@@ -23,7 +23,7 @@ here=$(cd "$here" && pwd) || exit 1
 node=$here/bin/node
 
 # Whether what is named cannot be loaded here.
-lacks() { ! "$node" "$here/lib/loads.cjs" "$1" >/dev/null 2>&1; }
+lacks() { ! said=$("$node" "$here/lib/loads.cjs" "$1" 2>&1); }
 # Looks into one more folder, behind those that are looked into already.
 also() { LD_LIBRARY_PATH=\${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$here/lib/$1; export LD_LIBRARY_PATH; }
 
@@ -32,8 +32,8 @@ for file in "$here"/lib/node_modules/webgpu/dist/*/dawn.node; do
   if [ -e "$file" ]; then dawn=$file; fi
 done
 if lacks "\${dawn:-libstdc++.so.6}"; then also c++; fi
-if ! "$node" -e 0 2>/dev/null; then
-  echo "error E710: the job's Node does not start: $("$node" -e 0 2>&1)" >&2
+if ! said=$("$node" -e 0 2>&1); then
+  echo "error E710: the job's Node does not start: $said" >&2
   echo "  it needs a Linux for the same processor, with glibc 2.34 or newer (Debian 12, Ubuntu 22.04, RHEL 9)" >&2
   exit 1
 fi

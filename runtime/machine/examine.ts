@@ -3,7 +3,7 @@
  * and why; and what to do where something is missing.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { cpus, freemem, release, totalmem } from 'node:os';
+import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os';
 import { VERSION } from '../../ir/version.js';
 import { type Advice, advise } from './advice.js';
 import { examineGpus, type GpuReport } from './gpus.js';
@@ -48,14 +48,15 @@ export interface Machine {
 /** Throws nothing: what is missing is part of the answer. */
 export async function examineMachine(): Promise<Machine> {
   const gpu = await examineGpus();
-  const [processor, ...others] = cpus();
+  // Empty where /proc is not there.
+  const processors = cpus();
   const facts = {
     spngdc: VERSION,
     system: { name: systemName(), kernel: release(), node: process.version, glibc: glibc() },
     processor: {
-      name: processor?.model.trim() ?? process.arch,
-      cores: others.length + (processor ? 1 : 0),
-      threads: cpuLimit() ?? others.length + 1,
+      name: processors[0]?.model.trim() ?? process.arch,
+      cores: processors.length || availableParallelism(),
+      threads: cpuLimit() ?? availableParallelism(),
       simd: WebAssembly.validate(simdModule),
     },
     memory: { totalBytes: totalmem(), freeBytes: freemem(), limitBytes: memoryLimit() },
