@@ -14,6 +14,8 @@ export const count = (text: string): number =>
   parse(text, (n) => Number.isSafeInteger(n) && n > 0, 'a whole number above 0');
 export const whole = (text: string): number =>
   parse(text, (n) => Number.isSafeInteger(n) && n >= 0, 'a whole number, 0 or above');
+export const workers = (text: string): number =>
+  parse(text, (n) => Number.isSafeInteger(n) && n >= 0 && n <= 64, 'a whole number from 0 to 64');
 export const seed = (text: string): number =>
   parse(text, (n) => Number.isInteger(n) && n >= 0 && n < 2 ** 31, 'a whole number from 0 to 2147483647');
 export const positive = (text: string): number => parse(text, (n) => Number.isFinite(n) && n > 0, 'a number above 0');

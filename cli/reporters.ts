@@ -1,6 +1,7 @@
 /**
  * How a run is shown: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs.
  */
+import { jsonLines } from '../runtime/training/metrics-log.js';
 import type { EpochReport, Evaluation, Reporter } from '../runtime/training/report.js';
 import { settingsInFull } from '../runtime/training/settings.js';
 import { duration, percent, type Terminal } from './terminal.js';
@@ -21,19 +22,21 @@ export function chooseReporter(
 }
 
 function jsonReporter({ stdout }: Terminal, quiet: boolean): RunReporter {
-  const line = (event: string, fields: object): void => {
-    stdout.write(`${JSON.stringify({ event, ...fields })}\n`);
-  };
+  const { start, step, epoch, done } = jsonLines((line) => stdout.write(line));
   const always: RunReporter = {
-    done: ({ epochs, ...rest }) => line('done', { ...rest, last: epochs.at(-1) }),
-    written: (files) => line('written', { files }),
+    done,
+    written: (files) => stdout.write(`${JSON.stringify({ event: 'written', files })}\n`),
   };
-  if (quiet) return always;
+  return quiet ? always : { ...always, start, step, epoch };
+}
+
+/** Tells all of them of everything. */
+export function together(...all: readonly Reporter[]): Required<Reporter> {
   return {
-    ...always,
-    start: (report) => line('start', report),
-    step: (report) => line('step', report),
-    epoch: (report) => line('epoch', report),
+    start: (r) => all.forEach((one) => void one.start?.(r)),
+    step: (r) => all.forEach((one) => void one.step?.(r)),
+    epoch: (r) => all.forEach((one) => void one.epoch?.(r)),
+    done: (r) => all.forEach((one) => void one.done?.(r)),
   };
 }
 
@@ -43,6 +46,7 @@ const BAR_INTERVAL = 100;
 
 function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter {
   let total = 0;
+  let first = 0;
   let started = 0;
   let shown = 0;
   let bar = false;
@@ -75,6 +79,7 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
     ...end,
     start: (r) => {
       total = r.settings.totalSteps;
+      first = r.continuedAfter;
       started = performance.now();
       shown = started;
       stdout.write(
@@ -83,7 +88,7 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
             .map((line) => `  ${line}\n`)
             .join('') +
           `  ${r.trainExamples} examples, ${r.validationExamples} to validate; ` +
-          `${total} steps of ${r.batch} on ${r.device}\n`,
+          `${total} steps of ${r.batch} on ${r.device}\n${first > 0 ? `  continued after step ${first}\n` : ''}`,
       );
     },
     step: (r) => {
@@ -91,7 +96,7 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
       const every = stderr.isTTY ? BAR_INTERVAL : LINE_INTERVAL;
       if (now - shown < every) return;
       shown = now;
-      const left = ((now - started) / 1000 / r.step) * (total - r.step);
+      const left = ((now - started) / 1000 / (r.step - first)) * (total - r.step);
       const text = `step ${r.step}/${total}  loss ${r.loss.toFixed(4)}  ${duration(left)} left`;
       if (!stderr.isTTY) {
         stderr.write(`${text}\n`);

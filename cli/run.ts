@@ -4,7 +4,7 @@
 import { type Command, Option } from 'commander';
 import { learningRateKinds, momentumRules, presetNames } from '../ir/presets.js';
 import type { Overrides } from '../runtime/training/settings.js';
-import { count, fraction, notNegative, onOff, part, positive, seed, whole } from './arguments.js';
+import { count, fraction, notNegative, onOff, part, positive, seed, whole, workers } from './arguments.js';
 import type { Terminal } from './terminal.js';
 
 export interface RunFlags extends Overrides {
@@ -13,11 +13,16 @@ export interface RunFlags extends Overrides {
   readonly split?: number;
   readonly labelColumn?: string;
   readonly normalize: string;
+  readonly augment?: string;
+  readonly workers?: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly out?: string;
   readonly device?: string;
   readonly unchecked?: boolean;
+  readonly resume?: boolean;
+  readonly checkpointEvery?: number | 'epoch';
+  readonly keep?: number;
 }
 
 const examples = `
@@ -30,13 +35,22 @@ Data (--data, --validation):
   x.npy,y.npy  or  data.npz         NumPy arrays, examples first (in .npz named x and y)
 An example may have any shape with as many elements as the model's input.
 
+Changes of training examples (--augment), in this order, each drawn anew for every example and batch:
+  flip          mirrored left to right, with probability 1/2
+  crop:N        moved by up to N pixels each way; what comes in is 0, after normalisation
+  mixup:ALPHA   mixed with the batch before (running mixup), by Beta(ALPHA, ALPHA); compile with --labels soft
+  erase:P       with probability P a rectangle of 2% to 25% of the image is set to 0
+
 Examples:
   $ spngdc run lenet.spngd --data mnist/ --epochs 2
   $ spngdc run digits.spngd --data digits.csv.gz --split 0.2 --normalize 0,16
   $ spngdc run net.spngd --data train.bin --validation test.bin --normalize standard --lr 0.05 --damping 0.01
   $ spngdc run net.spngd --data mnist/ --steps 100 --json > log.jsonl
+  $ spngdc run net.spngd --data mnist/ --epochs 20 --resume    start, and after a crash go on, with a checkpoint each epoch
   $ spngdc run net.spngd --data train.bin --preset sp-ngd-4k --epochs 5        the paper's numbers, but for the epochs
-  $ spngdc run net.spngd --data train.bin --warmup 1 --warmup-from 0.1 --lr-power 2`;
+  $ spngdc run net.spngd --data train.bin --warmup 1 --warmup-from 0.1 --lr-power 2
+
+Results in DIR: weights.safetensors, MODEL.onnx, curves.svg, and metrics.jsonl, which is written step by step (as --json).`;
 
 export function addRun(program: Command, terminal: Terminal): void {
   program
@@ -51,6 +65,12 @@ export function addRun(program: Command, terminal: Terminal): void {
       '--normalize <how>',
       'none; unit: bytes / 255, others as they are; standard: mean 0, variance 1 over the training set; or MEAN,STD (of bytes / 255)',
       'unit',
+    )
+    .option('--augment <changes>', 'random changes of training images: flip,crop:4,mixup:0.4,erase:0.5 or some of them')
+    .option(
+      '--workers <n>',
+      'threads that prepare batches ahead (default: by their size); results do not depend on it',
+      workers,
     )
     .addOption(new Option('--epochs <n>', 'passes over the data').argParser(positive))
     .addOption(new Option('--steps <n>', 'steps, instead of epochs').argParser(count))
@@ -109,6 +129,16 @@ export function addRun(program: Command, terminal: Terminal): void {
     )
     .option('--unchecked', 'no validation and bounds checks on the GPU: faster, for artifacts that you compiled')
     .option('--out <dir>', 'where to write the results (default: out/MODEL)')
+    .option(
+      '--checkpoint-every <n>',
+      'write a checkpoint to DIR/checkpoints after so many steps, or each epoch',
+      (text) => (text === 'epoch' ? text : count(text)),
+    )
+    .option('--keep <n>', 'checkpoints to keep, the newest (default: 3)', count)
+    .option(
+      '--resume',
+      'continue from the newest checkpoint, bit for bit, from the beginning if there is none (the other options as they were)',
+    )
     .option('--json', 'report as one JSON object a line')
     .option('--quiet', 'report only the end')
     .addHelpText('after', examples)

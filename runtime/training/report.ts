@@ -13,6 +13,8 @@ export interface StartReport {
   readonly batch: number;
   readonly trainExamples: number;
   readonly validationExamples: number;
+  /** Steps that were done before, by the run that is continued; 0 for a new run. */
+  readonly continuedAfter: number;
   /** What may go stale, in the order in which steps tell of it. */
   readonly statistics?: readonly Statistic[];
 }

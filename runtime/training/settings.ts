@@ -189,3 +189,48 @@ export function settingsInFull(s: Settings, optimizer: Manifest['optimizer']): s
   if (optimizer === 'lars') lines.push(`trust coefficient ${s.trustCoefficient}`);
   return lines;
 }
+
+/** Which option sets what. */
+const optionOf: Readonly<Record<string, string>> = {
+  preset: '--preset',
+  totalSteps: '--epochs or --steps',
+  stepsPerEpoch: 'steps in an epoch',
+  'schedule.kind': '--lr-schedule',
+  'schedule.lr': '--lr',
+  'schedule.power': '--lr-power',
+  'schedule.start': '--lr-start',
+  'schedule.end': '--lr-end',
+  'schedule.warmup': '--warmup',
+  'schedule.warmupFrom': '--warmup-from',
+  momentum: '--momentum',
+  momentumRule: '--momentum-rule',
+  'damping.value': '--damping',
+  'damping.from': '--damping-from',
+  'damping.warmup': '--damping-warmup',
+  klClip: '--kl-clip',
+  klDecay: '--kl-decay',
+  weightRescaling: 'weight rescaling',
+  weightDecay: '--weight-decay',
+  trustCoefficient: '--trust-coefficient',
+  seed: '--seed',
+  'staleness.kind': 'refreshes',
+  'staleness.interval': '--interval',
+  'staleness.alpha': '--alpha',
+  'staleness.bounded': '--bounded',
+  'staleness.lag': '--lag',
+  'staleness.pairs': '--reinvert',
+};
+
+/** Every setting as text, by the option that sets it where there is one: two runs with equal ones take the same course. */
+export function settingsRecord(s: Settings): Record<string, string> {
+  const record: Record<string, string> = {};
+  const add = (path: string, value: unknown): void => {
+    if (typeof value === 'object' && value !== null)
+      for (const [key, v] of Object.entries(value)) add(path === '' ? key : `${path}.${key}`, v);
+    else if (value !== undefined) record[optionOf[path] ?? path] = String(value);
+  };
+  add('', s);
+  // Otherwise a run of another length would differ in two options, of which only one was given.
+  if (s.schedule.end === s.totalSteps / s.stepsPerEpoch) record['--lr-end'] = 'the end of the run';
+  return record;
+}

@@ -67,7 +67,7 @@ describe('spngdc run', () => {
     expect(code).toBe(0);
     expect(text).toContain('epoch 1  train loss 2.0000  validation loss 4.0000');
     expect(text).toContain('epoch 2 ');
-    expect(readdirSync(out).sort()).toEqual(['tiny.onnx', 'weights.safetensors']);
+    expect(readdirSync(out).sort()).toEqual(['curves.svg', 'metrics.jsonl', 'tiny.onnx', 'weights.safetensors']);
     // The tiny program sets w to the learning rate of its last step: 4 steps, linear decay, 0.25 * 1/4.
     const w = readSafetensors(readFileSync(join(out, 'weights.safetensors')), 'w').get('w')!.data;
     expect(w).toEqual(Float32Array.of(0.0625));
@@ -88,7 +88,19 @@ describe('spngdc run', () => {
     expect(lines.map((l) => l.event)).toEqual(['start', 'step', 'step', 'step', 'epoch', 'done', 'written']);
     expect(lines[0]).toMatchObject({ trainExamples: 3, validationExamples: 2 });
     expect(lines[4]).toMatchObject({ epoch: 1, step: 3, validation: { count: 2 } });
-    expect(lines[6].files).toEqual([join(out, 'weights.safetensors'), join(out, 'tiny.onnx')]);
+    const names = ['weights.safetensors', 'tiny.onnx', 'curves.svg', 'metrics.jsonl'];
+    expect(lines[6].files).toEqual(names.map((name) => join(out, name)));
+    // The same lines stay in the folder, whatever is shown; the curves are made of them.
+    const kept = readFileSync(join(out, 'metrics.jsonl'), 'utf8');
+    expect(
+      kept
+        .trimEnd()
+        .split('\n')
+        .map((l) => JSON.parse(l)),
+    ).toEqual(lines.slice(0, 6));
+    expect(readFileSync(join(out, 'curves.svg'), 'utf8')).toMatch(
+      /<svg[\s\S]*>loss<[\s\S]*<polyline points="\d[\s\S]*<\/svg>/,
+    );
   });
 
   it('takes a preset in place of what was compiled in, says what the artifact lacks, and prints all settings', async () => {
@@ -118,7 +130,7 @@ describe('spngdc run', () => {
 
   it('is quiet but for the end', async () => {
     const { out } = await spngdc('run', writeTiny(), '--data', csv(1), '--quiet', '--out', temporaryFolder());
-    expect(out).toMatch(/^trained 2 steps in .*\nwrote .*\nwrote .*\n$/);
+    expect(out).toMatch(/^trained 2 steps in .*\n(wrote .*\n){4}$/);
   });
 
   const results = (): string => join(temporaryFolder(), 'results');
@@ -166,6 +178,30 @@ describe('spngdc run', () => {
     expect(outcome.err).toMatch(new RegExp(`^error E${code}: `));
     expect(outcome.code).toBe(1);
     expect(existsSync(out)).toBe(false);
+  });
+
+  it('continues with --resume, and says of options what hinders', async () => {
+    const out = temporaryFolder();
+    const args = ['run', writeTiny(), '--data', csv(1, 3), '--out', out];
+    expect((await spngdc(...args, '--checkpoint-every', '3', '--keep', '1')).code).toBe(0);
+    expect(readdirSync(join(out, 'checkpoints'))).toEqual(['step-00000003.ckpt']);
+    const resumed = await spngdc(...args, '--resume');
+    expect(resumed.out).toContain('continued after step 3');
+    expect(resumed.code).toBe(0);
+    expect((await spngdc(...args, '--checkpoint-every', 'epoch')).err).toMatch(/^error E525: /);
+    expect((await spngdc(...args, '--resume', '--lr', '2')).err).toMatch(/^error E524: .*--lr was 0.5, now 2/);
+    const other = ['run', args[1], '--data', csv(1, 4), '--out', out];
+    expect((await spngdc(...other, '--resume')).err).toMatch(/^error E524: .*--data/);
+    expect((await spngdc(...args, '--keep', '2')).err).toMatch(/^error E603: /);
+  });
+
+  it('E503 where checkpoints cannot be written', async () => {
+    const out = temporaryFolder();
+    writeFileSync(join(out, 'checkpoints'), '');
+    const { code, err } = await spngdc('run', writeTiny(), '--data', csv(1), '--out', out, '--resume');
+    expect(err).toMatch(/^error E503: /);
+    expect(code).toBe(1);
+    expect(readdirSync(out)).toEqual(['checkpoints']);
   });
 
   it('E503 where the results cannot be written', async () => {
@@ -259,6 +295,7 @@ describe('the grammar', () => {
     [['run', 'x', '--data', 'd', '--lr', 'fast'], "option '--lr <x>'"],
     [['run', 'x', '--data', 'd', '--split', '2'], 'between 0 and 1'],
     [['run', 'x', '--data', 'd', '--steps', '1.5'], 'whole number'],
+    [['run', 'x', '--data', 'd', '--checkpoint-every', 'day'], 'whole number'],
     [['run', 'x', '--data', 'd', '--what'], "unknown option '--what'"],
     [['compile', 'm.onnx', '--optimizer', 'adam'], 'Allowed choices are spngd, sgd'],
     [['compile', 'm.onnx', '--seed', '-1'], "option '--seed <n>'"],

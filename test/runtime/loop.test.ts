@@ -5,7 +5,13 @@ import type { Dataset } from '../../runtime/data/dataset.js';
 import type { ArrayData, Device } from '../../runtime/devices/device.js';
 import { evaluate, train } from '../../runtime/training/loop.js';
 import type { EpochReport, StepReport } from '../../runtime/training/report.js';
-import { presetMisfits, resolveSettings, settingsInFull } from '../../runtime/training/settings.js';
+import {
+  type Overrides,
+  presetMisfits,
+  resolveSettings,
+  settingsInFull,
+  settingsRecord,
+} from '../../runtime/training/settings.js';
 import { initialise, readTrained } from '../../runtime/training/state.js';
 import { tinyFiles, tinyManifest } from './tiny-artifact.js';
 import { userError } from './user-error.js';
@@ -254,6 +260,33 @@ describe('settings', () => {
       'weight rescaling off',
     ])
       expect(lines).toContain(text);
+  });
+
+  it('are recorded by the option that sets each, so that a run continued with another one can say which', () => {
+    const m = manifest();
+    const defaults = { ...m.defaults, weight_decay: 1e-4, staleness: 'adaptive', staleness_alpha: 0.1 } as const;
+    const record = (overrides: Overrides) => settingsRecord(resolveSettings({ ...m, defaults }, overrides, 10));
+    const others: Readonly<Record<string, Overrides>> = {
+      ...{ '--lr': { lr: 2 }, '--lr-schedule': { lrSchedule: 'constant' }, '--lr-power': { lrPower: 2 } },
+      ...{ '--lr-start': { lrStart: 1 }, '--lr-end': { lrEnd: 7 }, '--warmup': { warmup: 1 } },
+      ...{ '--warmup-from': { warmupFrom: 0.5 }, '--momentum': { momentum: 0.5 }, '--seed': { seed: 8 } },
+      ...{ '--momentum-rule': { momentumRule: 'corrected' }, '--damping': { damping: 1 } },
+      ...{ '--damping-from': { dampingFrom: 1 }, '--damping-warmup': { dampingWarmup: 1 }, '--kl-clip': { klClip: 1 } },
+      ...{ '--kl-decay': { klDecay: false }, '--weight-decay': { weightDecay: 1 } },
+      ...{ '--trust-coefficient': { trustCoefficient: 1 }, '--epochs or --steps': { steps: 2 } },
+      ...{ '--alpha': { alpha: 1 }, '--bounded': { bounded: true }, '--lag': { lag: 1 } },
+      ...{ '--reinvert': { reinvert: true } },
+    };
+    const before = record({});
+    for (const [option, overrides] of Object.entries(others)) {
+      const after = record(overrides);
+      expect(Object.keys(after).filter((name) => after[name] !== before[name])).toEqual([option]);
+    }
+    // What is not given by one option alone.
+    const rest = ['--preset', '--interval', 'refreshes', 'steps in an epoch', 'weight rescaling'];
+    expect(Object.keys(before).sort()).toEqual([...Object.keys(others), ...rest].sort());
+    expect(record({ interval: 5 })).toMatchObject({ '--interval': '5', refreshes: 'fixed' });
+    expect(record({ preset: 'sp-ngd-4k' })['--preset']).toBe('sp-ngd-4k');
   });
 });
 
