@@ -12,11 +12,11 @@ it('200 mutants of ONNX files', async () => {
   const { failures, counts } = await tryMutants('onnx', 200);
   expect(failures).toEqual([]);
   expect(counts.ok).toBeGreaterThan(10);
-});
+}, 600_000);
 
 it('60 mutants of artifacts', async () => {
   const { failures, counts } = await tryMutants('artifact', 60);
   expect(failures).toEqual([]);
   expect(counts['run ok']).toBeGreaterThan(10);
   expect(counts['webgpu ok']).toBeGreaterThan(10);
-});
+}, 600_000);

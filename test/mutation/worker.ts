@@ -28,6 +28,8 @@ export interface Reply {
   /** Code that was damaged may run for ever: sent before it runs. */
   readonly mayHang?: boolean;
   readonly residentMiB: number;
+  /** Of the processor. */
+  readonly seconds: number;
 }
 
 const sandbox = mkdtempSync(join(tmpdir(), 'spngdc-mutation-'));
@@ -124,7 +126,7 @@ async function tryArtifact(seed: number): Promise<string[]> {
   const width = which === 0 ? 4 : 72;
   const row = (i: number): string => [...Array.from({ length: width }, (_, k) => Math.sin(i * 9 + k)), i % 3].join();
   writeFileSync(data, [0, 1, 2, 3].map(row).join('\n'));
-  if (code) process.send!({ outcomes: [], mayHang: true, residentMiB: 0 } satisfies Reply);
+  if (code) process.send!({ outcomes: [], mayHang: true, residentMiB: 0, seconds: 0 } satisfies Reply);
   const out = join(work, 'results');
   const run = ['run', dir, '--data', data, '--normalize', 'none', '--device', 'cpu', '--out', out, '--quiet'];
   return [
@@ -150,6 +152,7 @@ process.on('message', async ({ kind, seed }: Request) => {
   rmSync(work, { recursive: true, force: true });
   mkdirSync(work);
   writeFileSync(secret, 'not to be read or changed');
+  const before = process.cpuUsage();
   let outcomes: string[];
   try {
     outcomes = await (kind === 'onnx' ? tryOnnx(seed) : tryArtifact(seed));
@@ -157,5 +160,6 @@ process.on('message', async ({ kind, seed }: Request) => {
     outcomes = [fault(e)];
   }
   const residentMiB = Math.round(process.resourceUsage().maxRSS / 1024);
-  process.send!({ outcomes, residentMiB } satisfies Reply);
+  const { user, system } = process.cpuUsage(before);
+  process.send!({ outcomes, residentMiB, seconds: (user + system) / 1e6 } satisfies Reply);
 });
