@@ -20,7 +20,7 @@ import { isShiftOf, recognizeScale, rowsByExample } from './affine.js';
 import { findExamples } from './examples.js';
 import { type Batch, factorWidths, groupsOf, precondition } from './kronecker.js';
 import { Ledger } from './ledger.js';
-import { type Context, isBiasOf, recognizeBatchNorm, recognizeWeight } from './recognize.js';
+import { type Context, isBiasOf, recognizeBatchNorm, recognizeWeight, summedBy, withoutReshape } from './recognize.js';
 import { solveUnitBlocks, unitFisher } from './unit-blocks.js';
 
 const PASS = 'curvature';
@@ -47,6 +47,8 @@ interface Visit {
   readonly largestFactor: number;
   /** By parameter, in the order of the module's parameters. */
   readonly gradients: ReadonlyMap<string, Value>;
+  /** The same by what they sum. */
+  readonly sums: ReadonlyMap<Value, readonly [string, Value][]>;
   /** Gradients by the batch normalisation whose scale or shift they move. */
   readonly norms: ReadonlyMap<Node, readonly [string, Value][]>;
   readonly verdicts: Map<string, Verdict>;
@@ -68,6 +70,7 @@ export function insertCurvature(module: Module, options: CurvatureOptions = {}):
     batch: { valid, count, damping: given[0] },
     largestFactor: options.largestFactor ?? 10_240,
     gradients,
+    sums: groupBy(gradients, (gradient) => summedBy(context, gradient)),
     norms: normsOf(context, gradients),
     verdicts: new Map(),
   };
@@ -112,13 +115,27 @@ function gradientsOf(module: Module, outputs: ReadonlyMap<string, Value>): Map<s
 }
 
 /** The gradients of each batch normalisation. */
-function normsOf(context: Context, gradients: ReadonlyMap<string, Value>): Map<Node, [string, Value][]> {
-  const norms = new Map<Node, [string, Value][]>();
-  for (const [name, gradient] of gradients) {
-    const node = recognizeBatchNorm(context, gradient)?.node;
-    if (node) norms.set(node, [...(norms.get(node) ?? []), [name, gradient]]);
+const normsOf = (context: Context, gradients: ReadonlyMap<string, Value>): Map<Node, [string, Value][]> =>
+  groupBy(gradients, (gradient) => recognizeBatchNorm(context, gradient)?.node);
+
+function groupBy<K>(
+  gradients: ReadonlyMap<string, Value>,
+  keyOf: (gradient: Value) => K | undefined,
+): Map<K, [string, Value][]> {
+  const groups = new Map<K, [string, Value][]>();
+  for (const entry of gradients) {
+    const key = keyOf(entry[1]);
+    if (key === undefined) continue;
+    const group = groups.get(key);
+    if (group) group.push(entry);
+    else groups.set(key, [entry]);
   }
-  return norms;
+  return groups;
+}
+
+/** The first gradient without a verdict that sums `dy` and that `fits`, with its parameter. */
+function findSum({ context, sums, verdicts }: Visit, dy: Value, fits: (gradient: Value) => boolean) {
+  return sums.get(withoutReshape(context, dy))?.find(([name, g]) => !verdicts.has(name) && fits(g));
 }
 
 function contextOf(b: Builder, loss: Value, examples: number): Context {
@@ -144,11 +161,10 @@ function whyPlain(context: Context, gradient: Value): string {
 }
 
 function visitLayer(visit: Visit, name: string, gradient: Value): void {
-  const { context, gradients, ledger, batch, verdicts } = visit;
+  const { context, ledger, batch, verdicts } = visit;
   const use = recognizeWeight(context, gradient);
   if (use.kind === 'none') return;
-  const [biasName, biasGradient] =
-    [...gradients].find(([other, g]) => !verdicts.has(other) && isBiasOf(context, use, g)) ?? [];
+  const [biasName, biasGradient] = findSum(visit, use.dy, (g) => isBiasOf(context, use, g)) ?? [];
   const widths = factorWidths(use, biasGradient !== undefined);
   const widest = Math.max(widths.A, widths.G);
   if (widest > visit.largestFactor) {
@@ -181,11 +197,10 @@ function visitBatchNorm(visit: Visit, name: string, gradient: Value): void {
 
 /** A scale whose shift is trained as well; their rows are summed once more for the gradients, in place of the sums over all. */
 function visitScale(visit: Visit, name: string, gradient: Value): void {
-  const { context, gradients, verdicts } = visit;
+  const { context } = visit;
   const { b } = visit.ledger;
   const scale = recognizeScale(context, gradient);
-  const [shiftName, shift] =
-    (scale && [...gradients].find(([other, g]) => !verdicts.has(other) && isShiftOf(context, scale, g))) ?? [];
+  const [shiftName, shift] = (scale && findSum(visit, scale.dy, (g) => isShiftOf(context, scale, g))) ?? [];
   if (!scale || !shiftName || !shift) return;
   const half = (name: string, gradient: Value, terms: Value): Half => {
     const rows = rowsByExample(b, { ...scale, terms }, scale.place, context.examples);

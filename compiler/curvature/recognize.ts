@@ -69,7 +69,7 @@ export function placeWithin(c: Context, v: Value, axes: readonly number[]): Plac
   return place && axes.includes(place.axis) ? place : undefined;
 }
 
-const withoutReshape = (c: Context, v: Value): Value => throughViews(c, v, ['reshape']).root;
+export const withoutReshape = (c: Context, v: Value): Value => throughViews(c, v, ['reshape']).root;
 
 export function recognizeWeight(c: Context, gradient: Value): ConvUse | DenseUse | Unrecognized {
   const { root, path } = throughViews(c, gradient, ['reshape', 'transpose']);
@@ -111,6 +111,13 @@ function dense(c: Context, node: Node, views: readonly Node[]): DenseUse | Unrec
   const place = placeWithin(c, x, [xTransposed ? 1 : 0]);
   if (!place) return none('which rows of its input belong to which example is not known');
   return { kind: 'dense', node, views, x, dy, xTransposed, dyTransposed, inFirst, inner: place.inner };
+}
+
+/** What the gradient of a bias or a shift is a sum of, reshapes apart: the dy of a layer or of a scale. */
+export function summedBy(c: Context, gradient: Value): Value {
+  const sum = withoutReshape(c, gradient);
+  const node = c.definition(sum);
+  return withoutReshape(c, node?.op === 'reduce_sum' ? node.operands[0] : sum);
 }
 
 /** True when `gradient` is the sum of the layer's dy over all but its feature axis: then the parameter is the layer's bias. */

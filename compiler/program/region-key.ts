@@ -6,7 +6,19 @@ import type { Value } from '../../ir/graph.js';
 import { printType } from '../../ir/types.js';
 import type { Region } from '../kernels/region.js';
 
+/** Regions never change, and every target asks for their keys. */
+const known = new WeakMap<Region, string>();
+
 export function regionKey(region: Region): string {
+  let key = known.get(region);
+  if (key === undefined) {
+    key = describe(region);
+    known.set(region, key);
+  }
+  return key;
+}
+
+function describe(region: Region): string {
   const ids = new Map<Value, number>();
   const id = (v: Value): number => {
     let n = ids.get(v);
