@@ -3,8 +3,9 @@
  * is counted, and kept in a file, from which an interrupted run goes on.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Reply, Request } from './worker.js';
 
@@ -35,8 +36,10 @@ class Child {
   private runsDamaged: () => void = () => {};
   private errors = '';
 
+  private readonly sandbox = mkdtempSync(join(tmpdir(), 'spngdc-mutation-'));
+
   constructor() {
-    this.process = fork(worker, {
+    this.process = fork(worker, [this.sandbox], {
       execArgv: ['--import', 'tsx', `--max-old-space-size=${HEAP_MIB}`],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
@@ -71,7 +74,8 @@ class Child {
 
   kill(): void {
     this.answer = () => {};
-    this.process.kill('SIGKILL');
+    this.process.once('exit', () => rmSync(this.sandbox, { recursive: true, force: true }));
+    if (!this.process.kill('SIGKILL')) rmSync(this.sandbox, { recursive: true, force: true });
   }
 }
 

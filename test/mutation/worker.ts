@@ -2,8 +2,7 @@
  * The process that mutants are tried in: told a kind and a seed, it makes the mutant, gives it to the command line in a folder of
  * its own, and says how that ended. The parent kills it when that takes too long.
  */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommandLine } from '../../cli/command-line.js';
 import { compile } from '../../compiler/compile.js';
@@ -32,11 +31,11 @@ export interface Reply {
   readonly seconds: number;
 }
 
-const sandbox = mkdtempSync(join(tmpdir(), 'spngdc-mutation-'));
+/** The parent removes it: a process that is killed cannot. */
+const sandbox = process.argv[2];
 const work = join(sandbox, 'work');
 const secret = join(sandbox, 'secret');
 process.chdir(sandbox);
-process.on('exit', () => rmSync(sandbox, { recursive: true, force: true }));
 
 /** An operation's work is bounded by this, so that a step of a sound mutant ends in time. */
 const MOST_FLOPS = 3e8;
