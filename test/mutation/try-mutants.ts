@@ -3,6 +3,7 @@
  * is counted, and kept in a file, from which an interrupted run goes on.
  */
 import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -72,10 +73,11 @@ class Child {
     return reply;
   }
 
-  kill(): void {
+  async kill(): Promise<void> {
     this.answer = () => {};
-    this.process.once('exit', () => rmSync(this.sandbox, { recursive: true, force: true }));
-    if (!this.process.kill('SIGKILL')) rmSync(this.sandbox, { recursive: true, force: true });
+    const ended = once(this.process, 'exit');
+    if (this.process.kill('SIGKILL')) await ended;
+    rmSync(this.sandbox, { recursive: true, force: true });
   }
 }
 
@@ -113,7 +115,7 @@ export async function tryMutants(kind: Request['kind'], end: number, file?: stri
       if (at >= 0) tally.failures.push({ seed, what: o });
     }
     if (typeof reply === 'string') {
-      child.kill();
+      await child.kill();
       child = undefined;
     } else {
       tally.peakMiB = Math.max(tally.peakMiB, reply.residentMiB);
@@ -121,7 +123,7 @@ export async function tryMutants(kind: Request['kind'], end: number, file?: stri
       if (reply.seconds > MOST_SECONDS) tally.failures.push({ seed, what: `fault: ${reply.seconds} seconds` });
       if (reply.residentMiB > MOST_MIB) {
         tally.failures.push({ seed, what: `fault: ${reply.residentMiB} MiB` });
-        child.kill();
+        await child.kill();
         child = undefined;
       }
     }
@@ -131,7 +133,7 @@ export async function tryMutants(kind: Request['kind'], end: number, file?: stri
       tally.next--;
     }
   }
-  child?.kill();
+  await child?.kill();
   save();
   return tally;
 }
