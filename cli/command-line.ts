@@ -4,7 +4,9 @@
 
 import { type Commands, runCommands } from './commands.js';
 import { addCompile } from './compile.js';
+import { addDoctor } from './doctor.js';
 import { addInspect } from './inspect.js';
+import { addPack } from './pack.js';
 import { addRun } from './run.js';
 import type { Terminal } from './terminal.js';
 
@@ -18,7 +20,7 @@ Examples:
 
 Exit codes: 0 done; 1 something that you can mend (the message says how); 70 a fault of spngdc.
 'spngdc COMMAND --help' explains a command.`,
-  add: [addCompile, addRun, addInspect],
+  add: [addCompile, addRun, addInspect, addPack, addDoctor],
 };
 
 /** Runs one command line (without node and script) and returns its exit code. */

@@ -4,6 +4,7 @@
  * into one file that needs nothing but Node (scripts/bundle.mjs).
  */
 import { main } from './commands.js';
+import { addDoctor } from './doctor.js';
 import { addInspect } from './inspect.js';
 import { addRun } from './run.js';
 
@@ -16,5 +17,5 @@ Examples:
 
 Exit codes: 0 done; 1 something that you can mend (the message says how); 70 a fault of spngdc.
 'spngdc COMMAND --help' explains a command.`,
-  add: [addRun, addInspect],
+  add: [addRun, addInspect, addDoctor],
 });

@@ -36,7 +36,10 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   checkWritable(out);
   const data = loadTrainingData(manifest, flags);
   const settings = resolveSettings(manifest, flags, data.train.count);
-  const device = await openDevice(artifact, flags.device, flags);
+  const device = await openDevice(artifact, flags.device, {
+    unchecked: flags.unchecked,
+    notice: (text) => terminal.stderr.write(`note: ${text}\n`),
+  });
   await initialise(device, manifest, artifact.weights);
   const reporter = chooseReporter(terminal, flags);
   try {

@@ -4,6 +4,7 @@
  */
 import { encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
 import { planTooLarge, planTooLargeAnywhere } from '../ir/diagnostics/compile.js';
+import type { UserError } from '../ir/diagnostics/error.js';
 import type { Module, TensorData } from '../ir/graph.js';
 import { writeSafetensors } from '../ir/safetensors.js';
 import { printModule } from '../ir/text/print-graph.js';
@@ -126,7 +127,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   options.onWeights?.(initialWeights(placed));
   const regions = new Map(placed.functions.map((f) => [f, fuse(f)]));
   const targets = options.targets ?? allTargets;
-  const notices = [...imported.notices];
+  const refusals: UserError[] = [];
   const code = targets
     .map((target) => lowerModule(placed, (f) => regions.get(f)!, target))
     .filter(({ program }) => {
@@ -135,11 +136,11 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
       const largest = Math.max(...program.memories.map((m) => m.bytes));
       if (largest <= limit) return true;
       const refusal = planTooLarge(program.target, peak, liveBound, largest, limit, batch.train);
-      if (targets.length === 1) throw refusal;
-      notices.push(`not compiled for ${program.target}: ${refusal.message}`);
+      refusals.push(refusal);
       return false;
     });
-  if (code.length === 0) throw planTooLargeAnywhere(batch.train);
+  if (code.length === 0) throw planTooLargeAnywhere(refusals, batch.train);
+  const notices = [...imported.notices, ...refusals.map((r) => `not compiled for every target: ${r.what}`)];
   const { metrics } = updated;
   return {
     imported,

@@ -1,7 +1,8 @@
 /**
  * Bundles the commands into dist/: few files load faster than many. dist/bin/ is the whole command line, with what a command
- * alone needs in files of its own; dist/runtime.mjs is `run` and `inspect` in one file that can be copied anywhere. The
- * packages are bundled in, their licences beside them; `webgpu`, which is machine code, stays outside.
+ * alone needs in files of its own; dist/runtime.mjs is `run`, `inspect` and `doctor` in one file that can be copied anywhere;
+ * dist/test-gpu.mjs the tests of a GPU. The packages are bundled in, their licences beside them; `webgpu`, which is machine
+ * code, stays outside.
  */
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -12,7 +13,8 @@ const root = join(fileURLToPath(import.meta.url), '../..');
 const dist = join(root, 'dist');
 
 /** CommonJS packages ask for Node's own modules with `require`. */
-const require = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
+const require =
+  "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);";
 
 /** protobufjs asks for packages by names that it computes, which no bundler can follow. */
 const inquire = {
@@ -43,7 +45,7 @@ const options = {
 };
 
 rmSync(join(dist, 'bin'), { recursive: true, force: true });
-const [command, runtime] = await Promise.all([
+const [command, runtime, tests] = await Promise.all([
   build({
     ...options,
     entryPoints: { spngdc: 'cli/main.ts', 'weights-worker': 'cli/weights-worker.ts' },
@@ -51,10 +53,11 @@ const [command, runtime] = await Promise.all([
     splitting: true,
   }),
   build({ ...options, entryPoints: ['cli/runtime-main.ts'], outfile: 'dist/runtime.mjs' }),
+  build({ ...options, entryPoints: ['test/gpu/main.ts'], outfile: 'dist/test-gpu.mjs' }),
 ]);
 for (const file of ['bin/spngdc.js', 'runtime.mjs']) chmodSync(join(dist, file), 0o755);
 
-const inputs = [...new Set([command, runtime].flatMap((r) => Object.keys(r.metafile.inputs)))];
+const inputs = [...new Set([command, runtime, tests].flatMap((r) => Object.keys(r.metafile.inputs)))];
 const compiler = Object.keys(runtime.metafile.inputs).filter((i) => i.startsWith('compiler/'));
 if (compiler.length > 0) throw new Error(`the runtime would bring the compiler along: ${compiler.join(', ')}`);
 writeFileSync(join(dist, 'LICENSES.txt'), licenses(inputs));

@@ -8,6 +8,7 @@ import { ops } from '../../ir/ops/table.js';
 import { storedBytes, storedCount } from '../../ir/types.js';
 import { bindShared } from './bind.js';
 import { memoryType, parameterNames } from './elements.js';
+import { readFirst } from './read-first.js';
 import type { Region } from './region.js';
 
 /** Gives each loop and register of a kernel a name of its own. */
@@ -83,7 +84,7 @@ export function finishKernel(
   return {
     name,
     params,
-    body: bindShared(body, params),
+    body: readFirst(bindShared(body, params), params, (base) => frame.fresh(base)),
     workgroup,
     flops: region.nodes.reduce((n, node) => n + flopsOf(node), 0),
     bytes: [...region.inputs, ...region.outputs].reduce((n, v) => n + storedBytes(v.type), 0),

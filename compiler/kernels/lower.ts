@@ -1,5 +1,6 @@
 /**
- * Region -> kernel: one lowering per archetype, chosen by the region's anchor from a table that knows every op.
+ * Region -> kernel: one lowering per archetype, chosen by the region's anchor. A table knows the archetype of every op; each form
+ * of kernels, for a CPU and for a GPU, has a lowering for every archetype.
  */
 import type { Kernel } from '../../ir/kernel.js';
 import type { OpName } from '../../ir/ops/table.js';
@@ -11,84 +12,114 @@ import { lowerReduction } from './reduction.js';
 import type { Region } from './region.js';
 import { lowerRoutine } from './routine.js';
 
-export type Lowering = (region: Region, name: string) => Kernel;
+/** What the ops of a region's anchor need of a kernel. */
+export type Archetype =
+  | 'pointwise'
+  | 'reduction'
+  | 'contraction'
+  | 'gather'
+  | 'scatter'
+  | 'pool'
+  | 'pool gradient'
+  | 'inverse'
+  /** Expanded before kernels are made. */
+  | 'composite'
+  /** Shares the memory of its operand. */
+  | 'alias';
 
-const never =
-  (why: string): Lowering =>
-  (region) => {
-    throw new Error(`${region.anchor?.op}: ${why}`);
-  };
-export const composite = never('composites are expanded before kernels are made');
-export const alias = never('it shares the memory of its operand and needs no kernel');
-
-const lowerings = {
-  neg: lowerPointwise,
-  abs: lowerPointwise,
-  exp: lowerPointwise,
-  log: lowerPointwise,
-  sqrt: lowerPointwise,
-  reciprocal: lowerPointwise,
-  tanh: lowerPointwise,
-  erf: lowerPointwise,
-  sigmoid: lowerPointwise,
-  relu: lowerPointwise,
-  sign: lowerPointwise,
-  floor: lowerPointwise,
-  is_finite: lowerPointwise,
-  not: lowerPointwise,
-  cast: lowerPointwise,
-  add: lowerPointwise,
-  sub: lowerPointwise,
-  mul: lowerPointwise,
-  div: lowerPointwise,
-  pow: lowerPointwise,
-  max: lowerPointwise,
-  min: lowerPointwise,
-  equal: lowerPointwise,
-  less: lowerPointwise,
-  and: lowerPointwise,
-  or: lowerPointwise,
-  select: lowerPointwise,
-  random_uniform: lowerPointwise,
-  reshape: lowerPointwise,
-  transpose: lowerPointwise,
-  broadcast: lowerPointwise,
-  slice: lowerPointwise,
-  concat: lowerPointwise,
-  pad: lowerPointwise,
-  unpack: lowerPointwise,
-  fill: lowerPointwise,
-  iota: lowerPointwise,
-  reduce_sum: lowerReduction,
-  reduce_max: lowerReduction,
-  argmax: lowerReduction,
-  trace: lowerReduction,
-  gather: lowerGather,
-  scatter_add: lowerScatterAdd,
-  matmul: lowerContraction,
-  conv: lowerContraction,
-  conv_input_grad: lowerContraction,
-  conv_weight_grad: lowerContraction,
-  second_moment: lowerContraction,
-  patch_second_moment: lowerContraction,
-  max_pool: lowerPool,
-  max_pool_grad: lowerPoolGrad,
-  avg_pool: lowerPool,
-  avg_pool_grad: lowerPoolGrad,
-  damped_inverse: lowerRoutine,
-  refresh: alias,
-  softmax: composite,
-  log_softmax: composite,
-  batch_norm: composite,
-  batch_norm_grad: composite,
-  batch_norm_inference: composite,
-} satisfies Record<OpName, Lowering>;
+const archetypes = {
+  neg: 'pointwise',
+  abs: 'pointwise',
+  exp: 'pointwise',
+  log: 'pointwise',
+  sqrt: 'pointwise',
+  reciprocal: 'pointwise',
+  tanh: 'pointwise',
+  erf: 'pointwise',
+  sigmoid: 'pointwise',
+  relu: 'pointwise',
+  sign: 'pointwise',
+  floor: 'pointwise',
+  is_finite: 'pointwise',
+  not: 'pointwise',
+  cast: 'pointwise',
+  add: 'pointwise',
+  sub: 'pointwise',
+  mul: 'pointwise',
+  div: 'pointwise',
+  pow: 'pointwise',
+  max: 'pointwise',
+  min: 'pointwise',
+  equal: 'pointwise',
+  less: 'pointwise',
+  and: 'pointwise',
+  or: 'pointwise',
+  select: 'pointwise',
+  random_uniform: 'pointwise',
+  reshape: 'pointwise',
+  transpose: 'pointwise',
+  broadcast: 'pointwise',
+  slice: 'pointwise',
+  concat: 'pointwise',
+  pad: 'pointwise',
+  unpack: 'pointwise',
+  fill: 'pointwise',
+  iota: 'pointwise',
+  reduce_sum: 'reduction',
+  reduce_max: 'reduction',
+  argmax: 'reduction',
+  trace: 'reduction',
+  gather: 'gather',
+  scatter_add: 'scatter',
+  matmul: 'contraction',
+  conv: 'contraction',
+  conv_input_grad: 'contraction',
+  conv_weight_grad: 'contraction',
+  second_moment: 'contraction',
+  patch_second_moment: 'contraction',
+  max_pool: 'pool',
+  max_pool_grad: 'pool gradient',
+  avg_pool: 'pool',
+  avg_pool_grad: 'pool gradient',
+  damped_inverse: 'inverse',
+  refresh: 'alias',
+  softmax: 'composite',
+  log_softmax: 'composite',
+  batch_norm: 'composite',
+  batch_norm_grad: 'composite',
+  batch_norm_inference: 'composite',
+} satisfies Record<OpName, Archetype>;
 
 /**
- * One kernel for the region.
+ * One kernel for a region.
  * @param name a legal identifier in every target
- * @returns parameters `p0..pn`: the region's inputs, then its outputs
+ * @returns parameters `p0..pn`: the region's inputs, then its outputs; then scratch memory, where the kernel needs some
  */
-export function lowerRegion(region: Region, name: string): Kernel {
-  return region.anchor ? lowerings[region.anchor.op](region, name) : lowerPointwise(region, name);
+export type Lowering = (region: Region, name: string) => Kernel;
+
+/** A form of kernels: a lowering for each archetype that becomes one. */
+export type Form = Readonly<Record<Exclude<Archetype, 'composite' | 'alias'>, Lowering>>;
+
+/** The form as one lowering for every region. */
+export function lowerIn(form: Form): Lowering {
+  return (region, name) => {
+    if (!region.anchor) return form.pointwise(region, name);
+    const { op } = region.anchor;
+    const archetype: Archetype = archetypes[op];
+    if (archetype === 'composite') throw new Error(`${op}: composites are expanded before kernels are made`);
+    if (archetype === 'alias') throw new Error(`${op}: it shares the memory of its operand and needs no kernel`);
+    return form[archetype](region, name);
+  };
 }
+
+/** For a CPU: few, long iterations of the grid, vector loops inside. */
+export const lowerRegion = lowerIn({
+  pointwise: lowerPointwise,
+  reduction: lowerReduction,
+  contraction: lowerContraction,
+  gather: lowerGather,
+  scatter: lowerScatterAdd,
+  pool: lowerPool,
+  'pool gradient': lowerPoolGrad,
+  inverse: lowerRoutine,
+});

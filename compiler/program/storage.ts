@@ -38,7 +38,9 @@ function inPlace(region: Region, old: Value, fresh: Value, root: (v: Value) => V
     if (before.has(node) || !elementwiseSame(node, old)) return false;
     for (const r of node.results) tainted.add(r);
   }
-  return true;
+  // An iteration stores its outputs in their order, and loads an element once, before the first store that needs it.
+  const reading = region.outputs.findIndex((v) => tainted.has(v));
+  return reading <= region.outputs.indexOf(fresh);
 }
 
 /** The part's reduction or contraction and all that is computed for it; undefined where its results come in no simple order. */
@@ -70,6 +72,10 @@ export function rootOf(aliasOf: ReadonlyMap<Value, Value>): (v: Value) => Value 
   };
 }
 
+/**
+ * What leaves a function may not be state that it overwrites, reshaped or as it is: nothing would keep the old bytes.
+ * No pass makes such a function; throws where one does.
+ */
 export function placeState(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Storage {
   const root = rootOf(aliasOf);
   const producer = new Map<Value, number>();
@@ -123,6 +129,18 @@ export function placeState(func: Func, regions: readonly Region[], aliasOf: Read
     const value = root(update.value);
     if (value !== reads.get(update.state) && !place(value, update.state))
       copies.push({ from: value, state: update.state });
+  }
+  const overwritten = new Set([...inState.values(), ...copies.map((c) => c.state)]);
+  const leaving = [...func.outputs, ...func.updates.map(({ state, value }) => ({ name: state, value }))];
+  for (const { name, value } of leaving) {
+    const stored = root(value);
+    if (
+      reads.get(stored.name) === stored &&
+      stored.name !== name &&
+      overwritten.has(stored.name) &&
+      !isRefreshed(value)
+    )
+      throw new Error(`${func.name}: ${name} is ${stored.name} as it was, which the function overwrites`);
   }
   return { inState, copies };
 }

@@ -82,6 +82,7 @@ export function planTooLarge(
   );
 }
 
-export function planTooLargeAnywhere(batch: number): UserError {
-  return new UserError(220, 'the plan needs more memory than any target has', smaller(batch));
+/** @param refusals of each target */
+export function planTooLargeAnywhere(refusals: readonly UserError[], batch: number): UserError {
+  return new UserError(220, refusals.map((r) => r.what).join('; '), smaller(batch));
 }

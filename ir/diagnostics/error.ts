@@ -1,7 +1,7 @@
 /**
  * What a user sees when something that they can mend is wrong: a number, what, where, what to do.
  * Every message is made by a factory in this folder; nothing else throws UserError. Numbers:
- * 1xx ONNX import, 2xx compilation, 3xx data, 4xx artifact, 5xx run, 6xx command line.
+ * 1xx ONNX import, 2xx compilation, 3xx data, 4xx artifact, 5xx run, 6xx command line, 7xx packing.
  */
 import type { Loc } from '../loc.js';
 import { printLoc } from '../loc.js';

@@ -1,11 +1,13 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Command } from 'commander';
 import onnxProto from 'onnx-proto';
 import { describe, expect, it } from 'vitest';
 import { runCommandLine } from '../../cli/command-line.js';
+import { runCommands } from '../../cli/commands.js';
 import { readSafetensors } from '../../ir/safetensors.js';
 import { VERSION } from '../../ir/version.js';
-import { copyModule, temporaryFolder, tinyFiles, writeTiny } from '../runtime/tiny-artifact.js';
+import { temporaryFolder, writeTiny } from '../runtime/tiny-artifact.js';
 
 interface Outcome {
   readonly code: number;
@@ -13,14 +15,20 @@ interface Outcome {
   readonly err: string;
 }
 
-async function spngdc(...args: string[]): Promise<Outcome> {
-  let [out, err] = ['', ''];
+/** A terminal, and what is written to it. */
+function collecting() {
+  const text = { out: '', err: '' };
   const terminal = {
-    stdout: { write: (t: string) => (out += t) },
-    stderr: { write: (t: string) => (err += t) },
+    stdout: { write: (t: string) => (text.out += t) },
+    stderr: { write: (t: string) => (text.err += t) },
   };
+  return [terminal, text] as const;
+}
+
+async function spngdc(...args: string[]): Promise<Outcome> {
+  const [terminal, text] = collecting();
   const code = await runCommandLine(args, terminal);
-  return { code, out, err };
+  return { code, ...text };
 }
 
 function fileOf(rows: string): string {
@@ -122,19 +130,33 @@ describe('spngdc run', () => {
   });
 });
 
+it('a kernel that leaves its memory is a numbered error: E424', async () => {
+  const dir = writeTiny((m) => (m.programs[0].kernels[1].grid = 2 ** 30));
+  const { code, err } = await spngdc('run', dir, '--data', csv(1), '--quiet');
+  expect(err).toMatch(/^error E424: .*\n {2}at train\.s0 \(copy2\)\n/);
+  expect(code).toBe(1);
+});
+
 describe('faults of our own', () => {
-  /** A kernel that traps: it is given a grid beyond memory. */
-  const trapping = (): string =>
-    writeTiny((m) => (m.programs[0].kernels[1].grid = 2 ** 30), tinyFiles().set('kernels/program.wasm', copyModule()));
+  async function broken(): Promise<Outcome> {
+    const [terminal, text] = collecting();
+    const add = (program: Command): void => {
+      program.command('break').action(() => {
+        throw new Error('a pass broke the graph');
+      });
+    };
+    const code = await runCommands({ description: '', examples: '', add: [add] }, ['break'], terminal);
+    return { code, ...text };
+  }
   it('are one line and exit 70', async () => {
-    const { code, err } = await spngdc('run', trapping(), '--data', csv(1), '--quiet');
+    const { code, err } = await broken();
     expect(code).toBe(70);
-    expect(err).toMatch(/^fault: train\.s0 \(copy2\) trapped: .*this is a fault of spngdc.*\n$/);
+    expect(err).toMatch(/^fault: a pass broke the graph: .*this is a fault of spngdc.*\n$/);
   });
   it('show where with SPNGDC_DEBUG', async () => {
     process.env.SPNGDC_DEBUG = '1';
     try {
-      expect((await spngdc('run', trapping(), '--data', csv(1), '--quiet')).err).toContain('at WasmDevice.run');
+      expect((await broken()).err).toContain('command-line.test.ts');
     } finally {
       delete process.env.SPNGDC_DEBUG;
     }

@@ -3,7 +3,7 @@
  * 2x2 blocks, natural gradients.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { allTargets, type Target } from '../../compiler/targets/targets.js';
 import { DATA, goldenFactor } from '../golden/compare.js';
 import { type GoldenModel, goldenBatch, modelBytes, transformers } from '../golden/transformers.js';
@@ -28,6 +28,9 @@ function step(target: Target, model: GoldenModel, optimizer: 'spngd' | 'sgd', da
 }
 
 const cases = transformers.flatMap((model) => allTargets.map((target) => ({ ...model, model, target })));
+
+/** A software GPU compiles hundreds of kernels first. */
+vi.setConfig({ testTimeout: 600_000 });
 
 describe.runIf(existsSync(`${DATA}/golden`)).each(cases)('$name on $target', ({ model, target }) => {
   const golden = `${DATA}/golden/${model.name}`;

@@ -3,7 +3,7 @@
  * gradients (read off the first update: velocity = -lr * natural gradient while the clip is wide open).
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { allTargets, type Target } from '../../compiler/targets/targets.js';
 import { goldenFactor } from '../golden/compare.js';
 import { float64, readNpy, readNpz } from '../npy.js';
@@ -27,6 +27,9 @@ const RAW = 1e-4;
  * the golden study, on top of RAW's for the gradient.
  */
 const PRECONDITIONED: Record<string, number> = { '1e-2': 2e-4, '1e-4': 1e-3 };
+
+/** A software GPU compiles hundreds of kernels first. */
+vi.setConfig({ testTimeout: 600_000 });
 
 describe.runIf(existsSync(golden)).each(allTargets)('cifar_resnet20 on %s', (target) => {
   it('loss, gradients and running statistics agree with PyTorch', async () => {

@@ -14,7 +14,7 @@ it('refuses a plan that the target cannot hold, with what it needs and what ther
   const { code, what, hint } = error as UserError;
   expect(code).toBe(220);
   expect(what).toMatch(
-    /needs [\d,]+ MiB of memory \(at least [\d,]+ MiB are alive at once\); the target has 4,096 MiB/,
+    /needs [\d,]+ MiB of memory \(at least [\d,]+ MiB are alive at once\); the target wasm has 4,096 MiB; the plan needs [\d,]+ MiB of memory, [\d,]+ MiB in one memory \(.*\); the target webgpu has 2,048 MiB/,
   );
   expect(hint).toContain('--batch');
 });

@@ -52,9 +52,10 @@ describe.each(cases)('$shape by $kernel, strides $strides, pads $pads, dilations
     const b = builder();
     const input = b.input('x', tensor('f32', c.shape));
     const g = b.input('dy', tensor('f32', out));
-    const y = b.node('max_pool', [input], { attrs });
+    const dilated = { ...attrs, dilations: c.dilations ?? [1, 1] };
+    const y = b.node('max_pool', [input], { attrs: dilated });
     b.output('y', b.add(y, b.fill(1)));
-    const dx = b.node('max_pool_grad', [input, b.mul(g, b.fill(2))], { attrs });
+    const dx = b.node('max_pool_grad', [input, b.mul(g, b.fill(2))], { attrs: dilated });
     b.output('dx', b.select(b.node('less', [input, b.fill(5)]), dx, b.fill(0.5)));
     agrees(b.finish(), { x, dy });
   });

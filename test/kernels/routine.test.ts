@@ -116,7 +116,7 @@ describe.each(ways)('damped_inverse on %s', (_, way) => {
       const previous = noise(4 * packed(n), 6);
       const inputs = { x, shift: [0.5, 0.1, 0.2, 0.3], previous };
       const region = regionOf(f);
-      const [got, failures] = runRegion(region, lowerRoutine(region, 'k'), inputs, run);
+      const [got, failures] = runRegion(region, lower(region, 'k'), inputs, run);
       expect([...failures]).toEqual([0, 0, 4, 0]);
       near(got, truthOf(f, inputs)[0], 1e-4, `n=${n}`);
       near(got.slice(2 * packed(n), 3 * packed(n)), previous.slice(2 * packed(n), 3 * packed(n)), 1e-6, 'previous');

@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { fuse } from '../../compiler/kernels/fuse.js';
+import { lowerForGpu } from '../../compiler/kernels/gpu/lower.js';
 import { lowerRegion } from '../../compiler/kernels/lower.js';
 import { insertUpdate } from '../../compiler/optimizer/insert-update.js';
 import { addInit } from '../../compiler/passes/add-init.js';
@@ -17,7 +18,7 @@ import { storedCount } from '../../ir/types.js';
 import { verifyKernel, verifyModule, verifyProgram } from '../../ir/verify.js';
 import { relativeError } from '../end-to-end/relative-error.js';
 import { convnet, differentiated, initialState, mlp, noise, withCurvature } from '../nets.js';
-import { ProgramRun } from './run-program.js';
+import { type By, ProgramRun } from './run-program.js';
 
 const scalars: Record<string, number> = { lr: 0.05, momentum: 0.9, damping: 0.02, kl_bound: 1e-2, weight_decay: 1e-3 };
 
@@ -45,8 +46,11 @@ const TOLERANCE = 5e-4;
 /** Weights and updates of these nets are of order 0.01 to 1. */
 const FLOOR = 1e-3;
 
-function agrees(module: Module, fusion: boolean, by: 'interpreter' | 'wasm'): void {
-  const assembled = assemble(module, (f) => fuse(f, { enabled: fusion }), lowerRegion);
+type Target = 'wasm' | 'webgpu';
+
+function agrees(module: Module, target: Target, fusion: boolean, by: By): void {
+  const lower = target === 'wasm' ? lowerRegion : lowerForGpu;
+  const assembled = assemble(module, (f) => fuse(f, { enabled: fusion }), lower, target);
   for (const k of assembled.kernels) verifyKernel(k);
   verifyProgram(assembled.program);
   const run = new ProgramRun(assembled, by);
@@ -68,19 +72,22 @@ function agrees(module: Module, fusion: boolean, by: 'interpreter' | 'wasm'): vo
 }
 
 describe.each([
-  { fusion: true, by: 'interpreter' },
-  { fusion: false, by: 'interpreter' },
-  { fusion: true, by: 'wasm' },
-  { fusion: false, by: 'wasm' },
-] as const)('programs by the $by, fusion $fusion', ({ fusion, by }) => {
+  { target: 'wasm', fusion: true, by: 'interpreter' },
+  { target: 'wasm', fusion: false, by: 'interpreter' },
+  { target: 'wasm', fusion: true, by: 'wasm' },
+  { target: 'wasm', fusion: false, by: 'wasm' },
+  { target: 'webgpu', fusion: true, by: 'interpreter' },
+  { target: 'webgpu', fusion: false, by: 'interpreter' },
+  { target: 'webgpu', fusion: true, by: 'interpreter, backwards' },
+] as const)('$target programs by the $by, fusion $fusion', ({ target, fusion, by }) => {
   it.each(['off', 'shrink', 'always'] as const)('MLP by natural gradient, rescaling %s', (rescaling) => {
-    agrees(finished(withCurvature(mlp, 4).module, 'spngd', rescaling), fusion, by);
+    agrees(finished(withCurvature(mlp, 4).module, 'spngd', rescaling), target, fusion, by);
   });
   it('convolutions with BatchNorm by natural gradient', () => {
-    agrees(finished(withCurvature(convnet, 4).module, 'spngd', 'off'), fusion, by);
+    agrees(finished(withCurvature(convnet, 4).module, 'spngd', 'off'), target, fusion, by);
   });
   it('convolutions with BatchNorm by SGD', () => {
-    agrees(finished(differentiated(convnet, 4).module, 'sgd', 'off'), fusion, by);
+    agrees(finished(differentiated(convnet, 4).module, 'sgd', 'off'), target, fusion, by);
   });
 });
 

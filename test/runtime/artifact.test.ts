@@ -1,7 +1,7 @@
 import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { encodeManifest } from '../../ir/artifact.js';
+import { encodeManifest, SCHEMA_VERSION } from '../../ir/artifact.js';
 import { manifestSchema } from '../../ir/artifact-schema.js';
 import { UserError } from '../../ir/diagnostics/error.js';
 import { loadArtifact } from '../../runtime/artifact.js';
@@ -34,7 +34,7 @@ describe('loading an artifact', () => {
   });
 
   const broken: [string, number, Change][] = [
-    ['another schema version', 403, (m) => (m.schema = 2)],
+    ['another schema version', 403, (m) => (m.schema = SCHEMA_VERSION + 1)],
     ['no schema version', 403, (m) => delete m.schema],
     ['a missing part', 402, (m) => delete m.batch],
     ['an unknown key', 402, (m) => (m.extra = 1)],
@@ -107,7 +107,7 @@ describe('loading an artifact', () => {
 
   it('names the place in a broken manifest', () => {
     const error = userError(() => loadArtifact(writeTiny((m) => (m.programs[0].buffers[2].offset = 'far'))));
-    expect(error.loc).toMatch(/manifest\.json: program\.buffers\[2\]\.offset$/);
+    expect(error.loc).toMatch(/manifest\.json: programs\[0\]\.buffers\[2\]\.offset$/);
   });
 
   it('refuses a folder without manifest, and one that is not JSON', () => {

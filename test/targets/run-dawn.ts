@@ -3,6 +3,8 @@
  * tests use it as they use the interpreter.
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort, SHARE_ENV, Worker } from 'node:worker_threads';
+import { type JoinedParam, joinParameters } from '../../compiler/kernels/parameters.js';
+import { MOST_BINDINGS } from '../../compiler/program/bindings.js';
 import { printWgsl, workgroupsOf } from '../../compiler/targets/webgpu/print.js';
 import type { Kernel } from '../../ir/kernel.js';
 import type { KernelData } from '../../ir/kernel-interpret.js';
@@ -34,8 +36,35 @@ function connect(): Connection {
 /** Longer than any test's kernel takes, so that a lost worker is an error and not a hang. */
 const PATIENCE = 100_000;
 
+/** WebGPU binds eight buffers: more are one for each type, as in the windows of a program. */
+function joined(kernel: Kernel, buffers: Buffers): Buffers {
+  const types = [...new Set(kernel.params.map((p) => p.type))];
+  const windows: Record<string, KernelData> = {};
+  const params = types.map((type, n): JoinedParam => {
+    const own = kernel.params.filter((p) => p.type === type);
+    let length = 0;
+    const parts = own.map((p) => {
+      const offset = length;
+      // Parts begin where a binding could.
+      length += Math.ceil(p.length / 64) * 64;
+      return { param: p.name, offset };
+    });
+    const window = new (buffers[own[0].name].constructor as Float32ArrayConstructor)(length);
+    for (const { param, offset } of parts) window.set(buffers[param] as Float32Array, offset);
+    windows[`b${n}`] = window;
+    return { name: `b${n}`, type, access: 'readwrite', length, parts };
+  });
+  const after = runDawn(joinParameters(kernel, kernel.name, params), windows);
+  return Object.fromEntries(
+    params.flatMap(({ name, parts }) =>
+      parts.map(({ param, offset }) => [param, after[name].slice(offset, offset + buffers[param].length)]),
+    ),
+  );
+}
+
 /** Runs the kernel over copies of `buffers`, and returns the copies. */
 export function runDawn(kernel: Kernel, buffers: Buffers): Buffers {
+  if (kernel.params.length > MOST_BINDINGS) return joined(kernel, buffers);
   const { port, signal } = connect();
   const padded = (b: KernelData): Uint8Array => {
     const bytes = new Uint8Array(Math.ceil(b.byteLength / 4) * 4);

@@ -1,11 +1,9 @@
 /**
- * Region -> kernel for a GPU: the same regions as for a CPU, in loops that thousands of threads share. A table that knows every
- * op.
+ * Region -> kernel for a GPU: the same regions as for a CPU, in loops that thousands of threads share.
  */
 import type { Kernel } from '../../../ir/kernel.js';
-import type { OpName } from '../../../ir/ops/table.js';
 import { Frame, finishKernel } from '../frame.js';
-import { alias, composite, type Lowering } from '../lower.js';
+import { lowerIn } from '../lower.js';
 import { pointwiseNests } from '../pointwise.js';
 import type { Region } from '../region.js';
 import { lowerContraction } from './contraction.js';
@@ -21,74 +19,13 @@ export function lowerPointwise(region: Region, name: string): Kernel {
   return finishKernel(frame, name, gridOf(frame, pointwiseNests(frame).map(elementShare)));
 }
 
-const lowerings = {
-  neg: lowerPointwise,
-  abs: lowerPointwise,
-  exp: lowerPointwise,
-  log: lowerPointwise,
-  sqrt: lowerPointwise,
-  reciprocal: lowerPointwise,
-  tanh: lowerPointwise,
-  erf: lowerPointwise,
-  sigmoid: lowerPointwise,
-  relu: lowerPointwise,
-  sign: lowerPointwise,
-  floor: lowerPointwise,
-  is_finite: lowerPointwise,
-  not: lowerPointwise,
-  cast: lowerPointwise,
-  add: lowerPointwise,
-  sub: lowerPointwise,
-  mul: lowerPointwise,
-  div: lowerPointwise,
-  pow: lowerPointwise,
-  max: lowerPointwise,
-  min: lowerPointwise,
-  equal: lowerPointwise,
-  less: lowerPointwise,
-  and: lowerPointwise,
-  or: lowerPointwise,
-  select: lowerPointwise,
-  random_uniform: lowerPointwise,
-  reshape: lowerPointwise,
-  transpose: lowerPointwise,
-  broadcast: lowerPointwise,
-  slice: lowerPointwise,
-  concat: lowerPointwise,
-  pad: lowerPointwise,
-  unpack: lowerPointwise,
-  fill: lowerPointwise,
-  iota: lowerPointwise,
-  reduce_sum: lowerReduction,
-  reduce_max: lowerReduction,
-  argmax: lowerReduction,
-  trace: lowerReduction,
+export const lowerForGpu = lowerIn({
+  pointwise: lowerPointwise,
+  reduction: lowerReduction,
+  contraction: lowerContraction,
   gather: lowerGather,
-  scatter_add: lowerScatterAdd,
-  matmul: lowerContraction,
-  conv: lowerContraction,
-  conv_input_grad: lowerContraction,
-  conv_weight_grad: lowerContraction,
-  second_moment: lowerContraction,
-  patch_second_moment: lowerContraction,
-  max_pool: lowerPool,
-  max_pool_grad: lowerPoolGrad,
-  avg_pool: lowerPool,
-  avg_pool_grad: lowerPoolGrad,
-  damped_inverse: lowerInverse,
-  refresh: alias,
-  softmax: composite,
-  log_softmax: composite,
-  batch_norm: composite,
-  batch_norm_grad: composite,
-  batch_norm_inference: composite,
-} satisfies Record<OpName, Lowering>;
-
-/**
- * One kernel for the region.
- * @param name a legal identifier in every target
- * @returns parameters `p0..pn`: the region's inputs, then its outputs; then scratch memory, where the kernel needs some
- */
-export function lowerForGpu(region: Region, name: string): Kernel {
-  return region.anchor ? lowerings[region.anchor.op](region, name) : lowerPointwise(region, name);
-}
+  scatter: lowerScatterAdd,
+  pool: lowerPool,
+  'pool gradient': lowerPoolGrad,
+  inverse: lowerInverse,
+});

@@ -11,6 +11,7 @@ import { type For, type Grid, gridOf, MOST_GROUPS, tripsOf, workgroupsOf } from 
 import { identifier } from './names.js';
 import { assigns, carries, freeNames } from './registers.js';
 import { matrixTiles, TilePrinter } from './tiles.js';
+import { Uniformity } from './uniformity.js';
 
 export { workgroupsOf };
 
@@ -52,10 +53,7 @@ class ShaderPrinter {
   private indent = 1;
   private region: Region;
   private pending = new Pending();
-  /** Names whose values WGSL takes for different in each thread: no barrier may depend on them. */
-  private readonly varying = new Set<string>();
-  /** Names whose values are each thread's own: what reads them is not shared out once more. */
-  private readonly own = new Set<string>();
+  private readonly uniformity: Uniformity;
   /** Group memories and written parameters: where threads can meet. */
   private readonly meeting = new Set<string>();
   private readonly groupMemories = new Set<string>();
@@ -65,6 +63,7 @@ class ShaderPrinter {
 
   constructor(private readonly kernel: Kernel) {
     this.grid = gridOf(kernel);
+    this.uniformity = new Uniformity(kernel);
     const matrices = matrixTiles(kernel.body);
     this.matrices = matrices.size > 0;
     this.tiles = new TilePrinter(this.expressions, (text) => this.line(text), matrices);
@@ -132,42 +131,9 @@ class ShaderPrinter {
     this.region = before;
   }
 
-  private differs(e: Expr): boolean {
-    switch (e.kind) {
-      case 'const':
-        return false;
-      case 'ref':
-        return this.varying.has(e.name);
-      case 'load':
-        return this.changes(e.memory) || this.differs(e.index);
-      case 'loadIf':
-        return this.changes(e.memory) || this.differs(e.cond) || this.differs(e.index);
-      case 'unary':
-        return this.differs(e.a);
-      case 'binary':
-        return this.differs(e.a) || this.differs(e.b);
-      case 'select':
-        return this.differs(e.cond) || this.differs(e.a) || this.differs(e.b);
-    }
-  }
-
-  private differing(name: string): void {
-    this.varying.add(name);
-    this.own.add(name);
-  }
-
-  private isOwn(value: Expr): boolean {
-    return !this.region.together || [...freeNames([{ kind: 'set', name: '', value }])].some((n) => this.own.has(n));
-  }
-
-  private settle(name: string, value: Expr): void {
-    if (this.isOwn(value)) this.own.add(name);
-    else this.own.delete(name);
-  }
-
-  /** What WGSL's uniformity analysis takes for different in each thread: all memory that can be written. */
-  private changes(memory: string): boolean {
-    return this.kernel.params.every((p) => p.name !== memory || p.access !== 'read');
+  private assigned({ name, value }: Extract<Stmt, { kind: 'set' | 'accumulate' }>): void {
+    if (this.region.together) this.uniformity.set(name, value);
+    else this.uniformity.vary(name);
   }
 
   private effects(body: readonly Stmt[]): Effects {
@@ -205,7 +171,7 @@ class ShaderPrinter {
       this.loop(s);
       return;
     }
-    if (s.kind === 'if' && this.region.together && !this.differs(s.cond)) {
+    if (s.kind === 'if' && this.region.together && !this.uniformity.differs(s.cond)) {
       this.condition(s);
       return;
     }
@@ -234,11 +200,10 @@ class ShaderPrinter {
   private sharedValue(s: Extract<Stmt, { kind: 'let' }>): boolean {
     const { value } = s;
     if (value.kind !== 'load' || this.region.by !== 'all' || !this.groupMemories.has(value.memory)) return false;
-    if (this.differs(value.index)) return false;
+    if (this.uniformity.differs(value.index)) return false;
     this.access(this.effects([s]), this.region.by);
     this.expressions.types.set(s.name, s.type);
-    this.varying.delete(s.name);
-    this.own.delete(s.name);
+    this.uniformity.unite(s.name);
     const place = `${identifier(value.memory)}[${bare(this.expressions.text(value.index))}]`;
     this.line(`let ${identifier(s.name)}: ${s.type} = workgroupUniformLoad(&${place});`);
     return true;
@@ -279,8 +244,7 @@ class ShaderPrinter {
     const { grid, expressions: x } = this;
     const at = grid.loops.findIndex((l) => l.loop === s);
     x.types.set(s.var, 'i32');
-    this.varying.delete(s.var);
-    this.own.delete(s.var);
+    this.uniformity.unite(s.var);
     if (at >= 0) {
       const inner = grid.loops.slice(at + 1).reduce((n, l) => n * l.trips, 1);
       const quotient = inner === 1 ? 'iteration' : `(iteration / ${inner})`;
@@ -295,9 +259,9 @@ class ShaderPrinter {
       return;
     }
     const shares = together && (s.bind === 'group' || (s.bind === 'grid' && by === 'all'));
-    if (shares && !carries(s) && ![...freeNames([s])].some((n) => this.own.has(n))) {
+    if (shares && !carries(s) && !this.uniformity.owns(freeNames([s]))) {
       this.access(this.effects([s]), 'shared');
-      this.differing(s.var);
+      this.uniformity.vary(s.var);
       this.strided(s, { by: 'shared', together: false });
       return;
     }
@@ -305,7 +269,7 @@ class ShaderPrinter {
       this.serialLoop(s);
       return;
     }
-    if (this.differs(s.lo) || this.differs(s.hi)) {
+    if (this.uniformity.differs(s.lo) || this.uniformity.differs(s.hi)) {
       const effects = this.effects([s]);
       const single = by === 'all' && effects.writes.size > 0;
       this.access(effects, single ? 'single' : by);
@@ -328,7 +292,7 @@ class ShaderPrinter {
   private laneLoop(s: For): void {
     const { threads } = this.grid;
     const by = ++this.lanes;
-    this.differing(s.var);
+    this.uniformity.vary(s.var);
     if (tripsOf(s) === threads) {
       this.braces('', () => {
         this.line(`let ${identifier(s.var)}: i32 = ${progression(this.expressions.text(s.lo), 'i32(lane)', s.step)};`);
@@ -353,7 +317,7 @@ class ShaderPrinter {
   private serialLoop(s: For): void {
     const v = identifier(s.var);
     const { expressions: x } = this;
-    if (!this.region.together) this.differing(s.var);
+    if (!this.region.together) this.uniformity.vary(s.var);
     const [lo, hi] = [bare(x.text(s.lo)), bare(x.text(s.hi))];
     this.braces(`for (var ${v}: i32 = ${lo}; ${v} < ${hi}; ${v} += ${s.step}) `, () => this.block(s.body));
   }
@@ -365,18 +329,17 @@ class ShaderPrinter {
       case 'let':
       case 'var': {
         x.types.set(s.name, s.type);
-        if (s.kind === 'var' || !this.region.together || this.differs(s.value)) this.varying.add(s.name);
-        else this.varying.delete(s.name);
-        this.settle(s.name, s.value);
+        if (this.region.together) this.uniformity.define(s.name, s.value, s.kind === 'var');
+        else this.uniformity.vary(s.name);
         this.line(`${s.kind} ${identifier(s.name)}: ${s.type} = ${bare(x.text(s.value))};`);
         return;
       }
       case 'set':
-        if (this.isOwn(s.value)) this.own.add(s.name);
+        this.assigned(s);
         this.line(`${identifier(s.name)} = ${bare(x.text(s.value))};`);
         return;
       case 'accumulate': {
-        if (this.isOwn(s.value)) this.own.add(s.name);
+        this.assigned(s);
         const value: Expr = { kind: 'binary', op: s.op, a: { kind: 'ref', name: s.name }, b: s.value };
         this.line(`${identifier(s.name)} = ${bare(x.text(value))};`);
         return;
@@ -408,7 +371,7 @@ class ShaderPrinter {
     const [row, col, element] = [s.row, s.col, s.element].map(identifier);
     for (const name of [s.row, s.col]) x.types.set(name, 'i32');
     x.types.set(s.element, 'f32');
-    for (const name of [s.row, s.col, s.element]) this.differing(name);
+    for (const name of [s.row, s.col, s.element]) this.uniformity.vary(name);
     const limit = (e: Expr, extent: number): string =>
       e.kind === 'const' ? `${Math.min(e.value, extent)}` : `min(${extent}, ${bare(x.text(e))})`;
     const [rowEnd, colEnd] = [limit(s.rowLimit, rows), limit(s.colLimit, cols)];

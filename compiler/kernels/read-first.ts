@@ -1,0 +1,45 @@
+/**
+ * Statements in, the same out, in an order that lets results overwrite operands: what stores of results in a row read is read
+ * before the first of them. An output may be written straight over the state that the kernel reads (program/storage.ts), and
+ * an expression that two outputs share would otherwise read one of them twice, before and after it is written.
+ */
+import { type Expr, type KernelParam, ref, type Stmt } from '../../ir/kernel.js';
+import { blocksOf, operandsOf, withBlocks } from './walk.js';
+
+/** @param fresh gives names that the kernel does not use */
+export function readFirst(
+  body: readonly Stmt[],
+  params: readonly KernelParam[],
+  fresh: (name: string) => string,
+): Stmt[] {
+  const read = new Map(params.filter((p) => p.access !== 'write').map((p) => [p.name, p]));
+  const written = new Map(params.filter((p) => p.access === 'write').map((p) => [p.name, p]));
+  /** Whether the expression reads what may lie where one of `places` is: only what is as large can. */
+  const reads = (e: Expr, places: readonly KernelParam[]): boolean => {
+    const from = e.kind === 'load' || e.kind === 'loadIf' ? read.get(e.memory) : undefined;
+    if (from && places.some((p) => p.length === from.length)) return true;
+    return operandsOf(e).some((o) => reads(o, places));
+  };
+
+  const block = (statements: readonly Stmt[]): Stmt[] => {
+    const out: Stmt[] = [];
+    const stores: (Stmt & { kind: 'store' })[] = [];
+    for (const s of statements) {
+      if (s.kind === 'store' && written.has(s.memory)) {
+        const before = stores.map((b) => written.get(b.memory)!);
+        if (written.get(s.memory)!.type === 'f32' && reads(s.value, before)) {
+          const name = fresh('result');
+          out.push({ kind: 'let', name, type: 'f32', value: s.value });
+          stores.push({ ...s, value: ref(name) });
+        } else stores.push(s);
+      } else if (s.kind === 'let') out.push(s);
+      else {
+        out.push(...stores.splice(0));
+        const blocks = blocksOf(s);
+        out.push(blocks.length > 0 ? withBlocks(s, blocks.map(block)) : s);
+      }
+    }
+    return [...out, ...stores];
+  };
+  return block(body);
+}
