@@ -206,25 +206,30 @@ function crossEntropy(b: Builder, logits: Value, valid: Value, target: Value, ro
   return { sum: b.neg(total, 'loss_sum'), correct, top5 };
 }
 
-/** Where in the logits the class is, bool of their shape. */
-function isClass(b: Builder, logits: Value, label: Value): Value {
+/** Class numbers along the last axis of logits, and the label's column beside them. */
+function classesAndLabel(b: Builder, logits: Value, label: Value): readonly [Value, Value] {
   const { shape } = logits.type;
   const axis = shape.length - 1;
   const across = shape.map((d, i): number => (i === axis ? (d as number) : 1));
   const iota = b.node('iota', [], { attrs: { shape: across, axis, dtype: 'i32' }, name: 'classes' });
-  return b.node('equal', [iota, b.reshape(label, [...shape.slice(0, -1), 1])]);
+  return [iota, b.reshape(label, [...shape.slice(0, -1), 1])];
 }
 
+/** Where in the logits the class is, bool of their shape. */
+const isClass = (b: Builder, logits: Value, label: Value): Value => b.node('equal', classesAndLabel(b, logits, label));
+
 /**
- * Whether fewer than five logits are above that of the class, bool[N] or bool[N, T]. Ties are for the class: as many classes as tie with
- * the fifth are among the five. What is not a number is above everything, so that it is never right.
+ * Whether fewer than five classes are ahead of the label's, bool[N] or bool[N, T]. Of equal logits the first is ahead, as for argmax: a net
+ * that answers the same to everything is not right. What is not a number is never among them, and ahead of all others.
  */
 function amongFive(b: Builder, logits: Value, label: Value): Value {
   const axis = logits.type.shape.length - 1;
   const own = b.sum(b.select(isClass(b, logits, label), logits, b.fill(0)), [axis], true);
-  const atMost = b.node('or', [b.node('less', [logits, own]), b.node('equal', [logits, own])]);
-  const above = b.sum(b.cast(b.node('not', [atMost]), 'f32'), [axis]);
-  return b.node('less', [above, b.fill(FIVE)]);
+  const tie = b.node('equal', [logits, own]);
+  const first = b.node('less', classesAndLabel(b, logits, label));
+  const above = b.node('not', [b.node('less', [logits, own])]);
+  const ahead = b.node('or', [b.node('and', [tie, first]), b.node('and', [above, b.node('not', [tie])])]);
+  return b.node('less', [b.sum(b.cast(ahead, 'f32'), [axis]), b.fill(FIVE)]);
 }
 
 /** Mean over an example's elements, summed over the valid examples. */

@@ -108,3 +108,6 @@ export const kernelTrapped = (place: string, why: string): UserError =>
     'the folder was changed, or the kernel is wrong: compile the model again, and report it if that does not help',
     place,
   );
+
+export const dispatchMissing = (kernel: string): UserError =>
+  new UserError(425, `kernel '${kernel}' does not say how a GPU runs it`, recompile);

@@ -1,15 +1,19 @@
 /**
- * Tries mutants one after the other in a child process: a crash or more than ten seconds end only that process. What was found
+ * Tries mutants one after the other in a child process: a crash or a hang ends only that process. What was found
  * is counted, and kept in a file, from which an interrupted run goes on.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Reply, Request } from './worker.js';
 
-/** Longer than any mutant may take, in seconds. */
-const PATIENCE = 10;
+/** What a mutant may take, in seconds of the processor: other processes of the machine must not count. */
+const MOST_SECONDS = 10;
+/** Seconds on the clock after which a mutant hangs, on a busy machine too. */
+const PATIENCE = 100;
 const HEAP_MIB = 1024;
 /** With memories of devices and files, far from what a small model needs and near what a test machine has. */
 const MOST_MIB = 4096;
@@ -22,17 +26,21 @@ export interface Tally {
   /** What must not be. */
   failures: { readonly seed: number; readonly what: string }[];
   peakMiB: number;
+  /** Seconds of the processor that one took. */
+  slowest: number;
 }
 
 /** A child, and the one reply that is waited for. */
 class Child {
   private readonly process: ChildProcess;
   private answer: (reply: Reply | 'crash' | 'hang') => void = () => {};
-  private mayHang = false;
+  private runsDamaged: () => void = () => {};
   private errors = '';
 
+  private readonly sandbox = mkdtempSync(join(tmpdir(), 'spngdc-mutation-'));
+
   constructor() {
-    this.process = fork(worker, {
+    this.process = fork(worker, [this.sandbox], {
       execArgv: ['--import', 'tsx', `--max-old-space-size=${HEAP_MIB}`],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
@@ -40,31 +48,36 @@ class Child {
       this.errors = `${this.errors}${text}`.slice(-1000);
     });
     this.process.on('message', (reply: Reply) => {
-      if (reply.mayHang) this.mayHang = true;
+      if (reply.mayHang) this.runsDamaged();
       else this.answer(reply);
     });
     this.process.on('exit', () => this.answer('crash'));
   }
 
-  async ask(request: Request, seconds = PATIENCE): Promise<Reply | string> {
-    this.mayHang = false;
+  async ask(request: Request): Promise<Reply | string> {
     this.errors = '';
-    const reply = await new Promise<Reply | 'crash' | 'hang'>((resolve) => {
-      const timer = setTimeout(() => resolve('hang'), seconds * 1000);
-      this.answer = (r) => {
+    let timer: NodeJS.Timeout | undefined;
+    const reply = await new Promise<Reply | 'crash' | 'hang' | 'stopped'>((resolve) => {
+      this.answer = resolve;
+      timer = setTimeout(() => resolve('hang'), PATIENCE * 1000);
+      // A loop without end is what damaged code may be: it is enough that it can be stopped.
+      this.runsDamaged = () => {
         clearTimeout(timer);
-        resolve(r);
+        timer = setTimeout(() => resolve('stopped'), MOST_SECONDS * 1000);
       };
-      this.process.send(request, (e) => e && this.answer('crash'));
+      this.process.send(request, (e) => e && resolve('crash'));
     });
-    if (reply === 'hang') return this.mayHang ? 'stopped' : 'fault: more than ten seconds';
+    clearTimeout(timer);
+    if (reply === 'hang') return `fault: it hangs`;
     if (reply === 'crash') return `fault: the process ended: ${this.errors}`;
     return reply;
   }
 
-  kill(): void {
+  async kill(): Promise<void> {
     this.answer = () => {};
-    this.process.kill('SIGKILL');
+    const ended = once(this.process, 'exit');
+    if (this.process.kill('SIGKILL')) await ended;
+    rmSync(this.sandbox, { recursive: true, force: true });
   }
 }
 
@@ -74,7 +87,7 @@ function start(from: number, end: number, file: string | undefined): Tally {
     const tally = JSON.parse(readFileSync(file, 'utf8')) as Tally;
     if (tally.next < end && tally.failures.length === 0) return tally;
   }
-  return { next: from, counts: {}, failures: [], peakMiB: 0 };
+  return { next: from, counts: {}, failures: [], peakMiB: 0, slowest: 0 };
 }
 
 /**
@@ -92,10 +105,8 @@ export async function tryMutants(kind: Request['kind'], end: number, file?: stri
   let child: Child | undefined;
   for (; tally.next < end; tally.next++) {
     const seed = tally.next;
-    const fresh = child === undefined;
     child ??= new Child();
-    // A new process first reads its program.
-    const reply = await child.ask({ kind, seed }, fresh ? 6 * PATIENCE : PATIENCE);
+    const reply = await child.ask({ kind, seed });
     const outcomes = typeof reply === 'string' ? [reply] : reply.outcomes;
     for (const o of outcomes) {
       const at = o.indexOf('fault: ');
@@ -104,13 +115,15 @@ export async function tryMutants(kind: Request['kind'], end: number, file?: stri
       if (at >= 0) tally.failures.push({ seed, what: o });
     }
     if (typeof reply === 'string') {
-      child.kill();
+      await child.kill();
       child = undefined;
     } else {
       tally.peakMiB = Math.max(tally.peakMiB, reply.residentMiB);
+      tally.slowest = Math.max(tally.slowest, reply.seconds);
+      if (reply.seconds > MOST_SECONDS) tally.failures.push({ seed, what: `fault: ${reply.seconds} seconds` });
       if (reply.residentMiB > MOST_MIB) {
         tally.failures.push({ seed, what: `fault: ${reply.residentMiB} MiB` });
-        child.kill();
+        await child.kill();
         child = undefined;
       }
     }
@@ -120,7 +133,7 @@ export async function tryMutants(kind: Request['kind'], end: number, file?: stri
       tally.next--;
     }
   }
-  child?.kill();
+  await child?.kill();
   save();
   return tally;
 }

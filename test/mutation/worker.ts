@@ -2,8 +2,7 @@
  * The process that mutants are tried in: told a kind and a seed, it makes the mutant, gives it to the command line in a folder of
  * its own, and says how that ended. The parent kills it when that takes too long.
  */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommandLine } from '../../cli/command-line.js';
 import { compile } from '../../compiler/compile.js';
@@ -28,13 +27,15 @@ export interface Reply {
   /** Code that was damaged may run for ever: sent before it runs. */
   readonly mayHang?: boolean;
   readonly residentMiB: number;
+  /** Of the processor. */
+  readonly seconds: number;
 }
 
-const sandbox = mkdtempSync(join(tmpdir(), 'spngdc-mutation-'));
+/** The parent removes it: a process that is killed cannot. */
+const sandbox = process.argv[2];
 const work = join(sandbox, 'work');
 const secret = join(sandbox, 'secret');
 process.chdir(sandbox);
-process.on('exit', () => rmSync(sandbox, { recursive: true, force: true }));
 
 /** An operation's work is bounded by this, so that a step of a sound mutant ends in time. */
 const MOST_FLOPS = 3e8;
@@ -124,7 +125,7 @@ async function tryArtifact(seed: number): Promise<string[]> {
   const width = which === 0 ? 4 : 72;
   const row = (i: number): string => [...Array.from({ length: width }, (_, k) => Math.sin(i * 9 + k)), i % 3].join();
   writeFileSync(data, [0, 1, 2, 3].map(row).join('\n'));
-  if (code) process.send!({ outcomes: [], mayHang: true, residentMiB: 0 } satisfies Reply);
+  if (code) process.send!({ outcomes: [], mayHang: true, residentMiB: 0, seconds: 0 } satisfies Reply);
   const out = join(work, 'results');
   const run = ['run', dir, '--data', data, '--normalize', 'none', '--device', 'cpu', '--out', out, '--quiet'];
   return [
@@ -150,6 +151,7 @@ process.on('message', async ({ kind, seed }: Request) => {
   rmSync(work, { recursive: true, force: true });
   mkdirSync(work);
   writeFileSync(secret, 'not to be read or changed');
+  const before = process.cpuUsage();
   let outcomes: string[];
   try {
     outcomes = await (kind === 'onnx' ? tryOnnx(seed) : tryArtifact(seed));
@@ -157,5 +159,6 @@ process.on('message', async ({ kind, seed }: Request) => {
     outcomes = [fault(e)];
   }
   const residentMiB = Math.round(process.resourceUsage().maxRSS / 1024);
-  process.send!({ outcomes, residentMiB } satisfies Reply);
+  const { user, system } = process.cpuUsage(before);
+  process.send!({ outcomes, residentMiB, seconds: (user + system) / 1e6 } satisfies Reply);
 });

@@ -17,8 +17,8 @@ it.each([
 ] as const)(
   'mutants of %s, %i',
   async (kind, count) => {
-    const { failures, counts, peakMiB } = await tryMutants(kind, count, out(`mutation-${kind}.json`), from);
-    console.log(`${kind}: ${JSON.stringify(counts)}, at most ${peakMiB} MiB`);
+    const { failures, counts, peakMiB, slowest } = await tryMutants(kind, count, out(`mutation-${kind}.json`), from);
+    console.log(`${kind}: ${JSON.stringify(counts)}, at most ${peakMiB} MiB and ${slowest.toFixed(1)} s`);
     expect(failures).toEqual([]);
   },
   7_200_000,
