@@ -2,7 +2,7 @@
  * Checks a manifest's program for all that a device relies on: names resolve, buffers lie inside their memories and have
  * the bytes of their types, steps give each kernel the same number of buffers, state and metrics are where the manifest says.
  */
-import type { Manifest } from '../ir/artifact.js';
+import { type Manifest, scheduledInputs } from '../ir/artifact.js';
 import {
   bufferMismatch,
   bufferOutOfBounds,
@@ -125,9 +125,6 @@ function checkMetrics(manifest: Manifest, program: Program, buffers: ReadonlyMap
   }
 }
 
-/** Scalars of a step that the loop writes, where a function takes them. */
-const scalars = ['lr', 'momentum', 'damping', 'kl_bound', 'weight_decay'];
-
 /** What the loop writes fills the buffers that it goes to, in their element types; and it writes all inputs. */
 function checkInputs({ batch, inputs, loss }: Manifest, program: Program, buffers: ReadonlyMap<string, Buffer>): void {
   for (const name of ['train', 'eval'] as const) {
@@ -136,7 +133,7 @@ function checkInputs({ batch, inputs, loss }: Manifest, program: Program, buffer
     const fed = new Map<string, Fed>([
       ['valid', ['f32', examples]],
       ['rng', ['i32', 3]],
-      ...scalars.map((s): [string, Fed] => [s, ['f32', 1]]),
+      ...scheduledInputs.map((s): [string, Fed] => [s, ['f32', 1]]),
       ...inputs.map((i): [string, Fed] => [i.name, [i.dtype, examples * product(i.shape.slice(1))]]),
     ]);
     if (loss.target) {
