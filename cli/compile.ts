@@ -5,10 +5,12 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CompileOptions, EmitLevel } from '../compiler/compile.js';
-import { modelNotFound, weightsNotFound } from '../ir/diagnostics/command-line.js';
+import { modelNotFound, optionWithoutUse, weightsNotFound } from '../ir/diagnostics/command-line.js';
 import type { TensorData } from '../ir/graph.js';
+import { optimizers, presetNames, weightRescalings } from '../ir/presets.js';
 import { readSafetensors } from '../ir/safetensors.js';
-import { count, seed, several } from './arguments.js';
+import { stalenessKinds } from '../ir/staleness.js';
+import { count, onOff, seed, several } from './arguments.js';
 import { writeArtifact } from './artifact-folder.js';
 import { externalFilesOf } from './external-data.js';
 import { expectShortProcess } from './short-process.js';
@@ -20,8 +22,6 @@ type Flags = Omit<CompileOptions, 'weights' | 'inputs' | 'dropout' | 'external'>
   readonly weights?: string;
   readonly input?: readonly string[];
   readonly dropout: 'on' | 'off';
-  /** There is one so far; commander refuses others. */
-  readonly preset: 'default';
   readonly target: keyof typeof targets;
 };
 
@@ -41,7 +41,9 @@ Examples:
   $ spngdc compile lenet.onnx --init he-normal --seed 1       a model without weights, or to begin anew
   $ spngdc compile resnet50.onnx --input x:Nx3x64x64          another image size than the one exported
   $ spngdc compile net.onnx --freeze 'layer1.*' --freeze stem.weight
-  $ spngdc compile net.onnx --optimizer sgd -o net-sgd.spngd
+  $ spngdc compile net.onnx --optimizer sgd -o net-sgd.spngd   a baseline; lars is another
+  $ spngdc compile resnet50.onnx --preset sp-ngd-4k --batch 4096
+  $ spngdc compile net.onnx --batch 1024 --staleness adaptive
   $ spngdc compile net.onnx --emit train                      print the training graph; writes only with -o`;
 
 export function addCompile(program: Command, terminal: Terminal): void {
@@ -52,8 +54,30 @@ export function addCompile(program: Command, terminal: Terminal): void {
     .option('-o, --out-dir <dir>', "the artifact folder (default: the model's name with .spngd, here)")
     .option('--batch <n>', 'examples in a training step (default: 64)', count)
     .option('--eval-batch <n>', 'examples in an evaluation (default: as --batch)', count)
-    .addOption(new Option('--optimizer <name>', 'how to train').choices(['spngd', 'sgd']).default('spngd'))
-    .addOption(new Option('--preset <name>', 'hyper-parameters to begin with').choices(['default']).default('default'))
+    .addOption(
+      new Option('--optimizer <name>', 'how to train: natural gradient, or a baseline')
+        .choices(optimizers)
+        .default('spngd'),
+    )
+    .addOption(
+      new Option('--preset <name>', 'hyper-parameters to begin with; sp-ngd-*: of the paper, for that batch (spngd)')
+        .choices(presetNames)
+        .default('default'),
+    )
+    .option('--kl-clip <on|off>', 'hold steps in a trust region (spngd; default: as the preset)', onOff)
+    .addOption(
+      new Option(
+        '--weight-rescaling <when>',
+        'bring the norms of weights to sqrt(2 outputs) after the update: always, or where they are larger (spngd; default: as the preset)',
+      ).choices(weightRescalings),
+    )
+    .option('--weight-decay <on|off>', 'let weights decay (default: as the preset)', onOff)
+    .addOption(
+      new Option(
+        '--staleness <kind>',
+        'when curvature is refreshed (spngd): off: in every step; fixed: every so many steps; adaptive: each statistic when it has changed (default: off)',
+      ).choices(stalenessKinds),
+    )
     .addOption(
       new Option('--loss <kind>', "the loss (default: from the model's head)").choices([
         'softmax-cross-entropy',
@@ -97,7 +121,13 @@ export function addCompile(program: Command, terminal: Terminal): void {
 }
 
 async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Terminal): Promise<void> {
-  const { outDir, weights, input, dropout, preset: _preset, target, ...same } = flags;
+  const { outDir, weights, input, dropout, target, ...same } = flags;
+  if (flags.optimizer !== 'spngd') {
+    const why = `it is for natural gradient, and --optimizer is ${flags.optimizer}`;
+    if (flags.klClip !== undefined) throw optionWithoutUse('--kl-clip', why);
+    if (flags.weightRescaling !== undefined) throw optionWithoutUse('--weight-rescaling', why);
+    if (flags.staleness !== undefined) throw optionWithoutUse('--staleness', why);
+  }
   const options: CompileOptions = {
     ...same,
     targets: targets[target],

@@ -56,9 +56,11 @@ function panel({ series, options }: Panel): string {
   );
   series.forEach((s, i) => {
     const colour = colours[i % colours.length];
-    const points = s.points.map(([x, y]) => `${px(x)},${py(y)}`).join(' ');
+    // A line of one point has no length: with round ends it is a dot.
+    const drawn = s.points.length === 1 ? [s.points[0], s.points[0]] : s.points;
+    const points = drawn.map(([x, y]) => `${px(x)},${py(y)}`).join(' ');
     parts.push(
-      `<polyline points="${points}" fill="none" stroke="${colour}" stroke-width="1.5"/>`,
+      `<polyline points="${points}" fill="none" stroke="${colour}" stroke-width="${drawn === s.points ? 1.5 : 5}" stroke-linecap="round"/>`,
       `<text x="${MARGIN.left + w - 110 * (series.length - 1 - i)}" y="20" text-anchor="end" fill="${colour}">${s.name}</text>`,
     );
   });

@@ -1,8 +1,9 @@
 /**
  * How a run is shown: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs.
  */
+import { jsonLines } from '../runtime/training/metrics-log.js';
 import type { EpochReport, Evaluation, Reporter } from '../runtime/training/report.js';
-import { describeSettings } from '../runtime/training/settings.js';
+import { settingsInFull } from '../runtime/training/settings.js';
 import { duration, percent, type Terminal } from './terminal.js';
 
 export interface RunReporter extends Reporter {
@@ -21,19 +22,21 @@ export function chooseReporter(
 }
 
 function jsonReporter({ stdout }: Terminal, quiet: boolean): RunReporter {
-  const line = (event: string, fields: object): void => {
-    stdout.write(`${JSON.stringify({ event, ...fields })}\n`);
-  };
+  const { start, step, epoch, done } = jsonLines((line) => stdout.write(line));
   const always: RunReporter = {
-    done: ({ epochs, ...rest }) => line('done', { ...rest, last: epochs.at(-1) }),
-    written: (files) => line('written', { files }),
+    done,
+    written: (files) => stdout.write(`${JSON.stringify({ event: 'written', files })}\n`),
   };
-  if (quiet) return always;
+  return quiet ? always : { ...always, start, step, epoch };
+}
+
+/** Tells all of them of everything. */
+export function together(...all: readonly Reporter[]): Required<Reporter> {
   return {
-    ...always,
-    start: (report) => line('start', report),
-    step: (report) => line('step', report),
-    epoch: (report) => line('epoch', report),
+    start: (r) => all.forEach((one) => void one.start?.(r)),
+    step: (r) => all.forEach((one) => void one.step?.(r)),
+    epoch: (r) => all.forEach((one) => void one.epoch?.(r)),
+    done: (r) => all.forEach((one) => void one.done?.(r)),
   };
 }
 
@@ -43,6 +46,7 @@ const BAR_INTERVAL = 100;
 
 function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter {
   let total = 0;
+  let first = 0;
   let started = 0;
   let shown = 0;
   let bar = false;
@@ -58,6 +62,12 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
       const { dispatches, submissions } = r.perStep;
       const device = submissions > 0 ? ` (${dispatches} dispatches, ${submissions} submission a step)` : '';
       stdout.write(`trained ${r.steps} steps in ${duration(r.seconds)}${device}${result}\n`);
+      if (r.refreshedShares) {
+        const { all, A, others } = r.refreshedShares;
+        stdout.write(
+          `refreshed ${percent(all)} of the statistics' elements (A ${percent(A)}, G and F ${percent(others)})\n`,
+        );
+      }
     },
     written: (files) => {
       for (const f of files) stdout.write(`wrote ${f}\n`);
@@ -69,12 +79,16 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
     ...end,
     start: (r) => {
       total = r.settings.totalSteps;
+      first = r.continuedAfter;
       started = performance.now();
       shown = started;
       stdout.write(
-        `${r.model}: ${r.optimizer}, ${describeSettings(r.settings, r.optimizer)}, seed ${r.settings.seed}\n` +
+        `${r.model}: ${r.optimizer}, preset ${r.settings.preset}, seed ${r.settings.seed}\n` +
+          settingsInFull(r.settings, r.optimizer)
+            .map((line) => `  ${line}\n`)
+            .join('') +
           `  ${r.trainExamples} examples, ${r.validationExamples} to validate; ` +
-          `${total} steps of ${r.batch} on ${r.device}\n`,
+          `${total} steps of ${r.batch} on ${r.device}\n${first > 0 ? `  continued after step ${first}\n` : ''}`,
       );
     },
     step: (r) => {
@@ -82,7 +96,7 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
       const every = stderr.isTTY ? BAR_INTERVAL : LINE_INTERVAL;
       if (now - shown < every) return;
       shown = now;
-      const left = ((now - started) / 1000 / r.step) * (total - r.step);
+      const left = ((now - started) / 1000 / (r.step - first)) * (total - r.step);
       const text = `step ${r.step}/${total}  loss ${r.loss.toFixed(4)}  ${duration(left)} left`;
       if (!stderr.isTTY) {
         stderr.write(`${text}\n`);
@@ -105,7 +119,9 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
 }
 
 function describeEpoch(r: EpochReport): string {
+  const share = (name: string, fraction: number | undefined): string =>
+    fraction === undefined ? '' : ` ${name} ${percent(fraction)}`;
   const part = (name: string, e: Evaluation): string =>
-    `${name} loss ${e.loss.toFixed(4)}${e.accuracy === undefined ? '' : ` accuracy ${percent(e.accuracy)}`}`;
+    `${name} loss ${e.loss.toFixed(4)}${share('accuracy', e.accuracy)}${share('top-5', e.top5)}`;
   return part('train', r.train) + (r.validation ? `  ${part('validation', r.validation)}` : '');
 }

@@ -1,24 +1,35 @@
 /**
  * What `spngdc run` does: loads and checks an artifact, loads data, trains, and writes the trained weights and model.
  */
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { type Manifest, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
 import { optionsConflict, optionWithoutUse } from '../ir/diagnostics/command-line.js';
 import { writeSafetensors } from '../ir/safetensors.js';
 import { product } from '../ir/types.js';
 import { type Artifact, loadArtifact } from '../runtime/artifact.js';
+import { parseAugmentation } from '../runtime/data/augmentation.js';
 import { bindDataset, dataInput, splitExamples } from '../runtime/data/dataset.js';
 import { chooseNormalization } from '../runtime/data/normalize.js';
 import { openData } from '../runtime/data/open.js';
 import type { Device } from '../runtime/devices/device.js';
 import { openDevice } from '../runtime/devices/open.js';
 import { exportOnnx } from '../runtime/export-onnx.js';
+import { Checkpoints } from '../runtime/training/checkpoints.js';
 import { type TrainingData, train } from '../runtime/training/loop.js';
-import { resolveSettings } from '../runtime/training/settings.js';
+import { METRICS, MetricsLog } from '../runtime/training/metrics-log.js';
+import {
+  graphOf,
+  presetMisfits,
+  resolveSettings,
+  type Settings,
+  settingsRecord,
+} from '../runtime/training/settings.js';
 import { initialise, readTrained } from '../runtime/training/state.js';
 import { checkWritable, writeFiles } from '../runtime/write-files.js';
-import { chooseReporter } from './reporters.js';
+import { chooseReporter, together } from './reporters.js';
 import type { RunFlags } from './run.js';
+import { runCurves } from './run-curves.js';
 import type { Terminal } from './terminal.js';
 
 /** The command itself, once its options are read. */
@@ -27,27 +38,93 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   if (flags.validation !== undefined && flags.split !== undefined) throw optionsConflict('--validation', '--split');
   const artifact = loadArtifact(dir);
   const { manifest } = artifact;
-  if (manifest.optimizer === 'sgd') {
-    const why = 'the artifact was compiled with --optimizer sgd';
-    if (flags.damping !== undefined) throw optionWithoutUse('--damping', why);
-    if (flags.klClip !== undefined) throw optionWithoutUse('--kl-clip', why);
-  }
+  refuseWithoutUse(manifest, flags);
+  checkStaleness(manifest, flags);
   const out = flags.out ?? join('out', manifest.model.name);
-  checkWritable(out);
+  const keeps = flags.resume || flags.checkpointEvery !== undefined;
+  if (!keeps && flags.keep !== undefined)
+    throw optionWithoutUse('--keep', 'there are no checkpoints without --checkpoint-every or --resume');
+  for (const folder of keeps ? [out, join(out, CHECKPOINTS)] : [out]) checkWritable(folder);
   const data = loadTrainingData(manifest, flags);
   const settings = resolveSettings(manifest, flags, data.train.count);
-  const device = await openDevice(artifact, flags.device, flags);
+  const notice = (text: string): void => {
+    terminal.stderr.write(`note: ${text}\n`);
+  };
+  const misfits = flags.preset === undefined ? [] : presetMisfits(manifest, flags.preset);
+  if (misfits.length > 0) notice(`the preset ${flags.preset} wants what this artifact lacks: ${misfits.join('; ')}`);
+  const device = await openDevice(artifact, flags.device, { unchecked: flags.unchecked, notice });
   await initialise(device, manifest, artifact.weights);
+  const log = new MetricsLog(join(out, METRICS));
+  const keeper = keeps
+    ? new Checkpoints(device, manifest, {
+        folder: join(out, CHECKPOINTS),
+        every: flags.checkpointEvery ?? 'epoch',
+        keep: flags.keep ?? 3,
+        resume: flags.resume ?? false,
+        settings: courseOf(settings, data),
+        log,
+        notice,
+      })
+    : undefined;
   const reporter = chooseReporter(terminal, flags);
   try {
-    await train(device, manifest, data, settings, reporter);
+    await train(device, manifest, data, settings, together(reporter, log.reporter), keeper);
   } finally {
     reporter.close?.();
+    log.close();
   }
   const files = await results(artifact, device);
   device.close();
+  const curves = runCurves(log.file);
+  if (curves) files.set('curves.svg', curves);
   writeFiles(out, files);
-  reporter.written?.([...files.keys()].map((f) => join(out, f)));
+  reporter.written?.([...files.keys(), METRICS].map((f) => join(out, f)));
+}
+
+const CHECKPOINTS = 'checkpoints';
+
+/** All that decides the course of a run beside the artifact, by the option that sets it. */
+function courseOf(settings: Settings, data: TrainingData): Record<string, string> {
+  const short = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
+  return {
+    ...settingsRecord(settings),
+    '--augment': JSON.stringify(data.augmentation ?? 'none'),
+    '--data (with --split and --normalize)': short(data.train.fingerprint?.() ?? ''),
+    'the validation data': data.validation ? short(data.validation.fingerprint?.() ?? '') : 'none',
+  };
+}
+
+function checkStaleness({ defaults }: Manifest, flags: RunFlags): void {
+  const { staleness = 'off' } = defaults;
+  const adaptive = ['alpha', 'bounded', 'lag', 'reinvert'] as const;
+  const given = adaptive.find((name) => flags[name] !== undefined);
+  if (flags.interval !== undefined && given) throw optionsConflict('--interval', `--${given}`);
+  if (flags.interval !== undefined && staleness === 'off')
+    throw optionWithoutUse('--interval', 'the artifact was compiled without --staleness fixed or adaptive');
+  if (given && staleness !== 'adaptive')
+    throw optionWithoutUse(`--${given}`, 'the artifact was compiled without --staleness adaptive');
+}
+
+/** Numbers for what the artifact does not have. UserError E603. */
+function refuseWithoutUse(manifest: Manifest, flags: RunFlags): void {
+  const { optimizer } = manifest;
+  const { clips, decays } = graphOf(manifest);
+  const compiled = `the artifact was compiled with --optimizer ${optimizer}`;
+  const refuse = (why: string, options: Record<string, unknown>): void => {
+    for (const [name, value] of Object.entries(options)) if (value !== undefined) throw optionWithoutUse(name, why);
+  };
+  const { damping, dampingFrom, dampingWarmup, klClip, klDecay, trustCoefficient, weightDecay } = flags;
+  if (optimizer !== 'spngd')
+    refuse(compiled, {
+      '--damping': damping,
+      '--damping-from': dampingFrom,
+      '--damping-warmup': dampingWarmup,
+      '--kl-clip': klClip,
+      '--kl-decay': klDecay,
+    });
+  if (optimizer !== 'lars') refuse(compiled, { '--trust-coefficient': trustCoefficient });
+  if (!clips) refuse('the artifact was compiled without a KL clip', { '--kl-clip': klClip, '--kl-decay': klDecay });
+  if (!decays) refuse('the artifact was compiled without weight decay', { '--weight-decay': weightDecay });
 }
 
 /** Training and validation data, bound to the model. */
@@ -73,6 +150,8 @@ export function loadTrainingData(manifest: Manifest, flags: RunFlags): TrainingD
   return {
     train: bindDataset(training, manifest, normalization),
     validation: validation && bindDataset(validation, manifest, normalization),
+    augmentation: flags.augment === undefined ? undefined : parseAugmentation(flags.augment, manifest),
+    workers: flags.workers,
   };
 }
 

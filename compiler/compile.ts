@@ -2,11 +2,13 @@
  * The compiler from end to end: a model's bytes in, the files of an artifact out. The passes in their order are the table
  * of contents of the compiler; what leaves each is verified. Touches no device and writes nothing.
  */
-import { encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
+import { type Defaults, encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
 import { planTooLarge, planTooLargeAnywhere } from '../ir/diagnostics/compile.js';
 import type { UserError } from '../ir/diagnostics/error.js';
 import type { Module, TensorData } from '../ir/graph.js';
+import { type Optimizer, type PresetName, resolvePreset, type WeightRescaling } from '../ir/presets.js';
 import { writeSafetensors } from '../ir/safetensors.js';
+import { type Staleness, stalenessDefaults } from '../ir/staleness.js';
 import { printModule } from '../ir/text/print-graph.js';
 import { printKernel } from '../ir/text/print-kernel.js';
 import { printProgram } from '../ir/text/print-program.js';
@@ -18,7 +20,6 @@ import { type ImportedModel, importOnnx } from './frontend/onnx/import.js';
 import { fuse } from './kernels/fuse.js';
 import { buildManifest, sha256 } from './manifest.js';
 import { insertUpdate } from './optimizer/insert-update.js';
-import { type Defaults, resolvePreset } from './optimizer/presets.js';
 import { placeOnOneDevice } from './partition/one-device.js';
 import { addInit } from './passes/add-init.js';
 import { attachLoss, type LossDescription, type LossKind } from './passes/attach-loss.js';
@@ -38,7 +39,17 @@ export interface CompileOptions {
   readonly batch?: number;
   /** Examples in a call of eval and predict; default: the training batch. */
   readonly evalBatch?: number;
-  readonly optimizer?: 'spngd' | 'sgd';
+  readonly optimizer?: Optimizer;
+  /** Hyper-parameters that the artifact begins with; default 'default'. */
+  readonly preset?: PresetName;
+  /** Whether natural steps are held in a trust region, whose bound is an input; default: as the preset. */
+  readonly klClip?: boolean;
+  /** Default: as the preset. */
+  readonly weightRescaling?: WeightRescaling;
+  /** Whether weights decay, by a factor that is an input; default: as the preset. */
+  readonly weightDecay?: boolean;
+  /** When statistics of the curvature are refreshed; spngd only. Default: off. */
+  readonly staleness?: Staleness;
   readonly loss?: LossKind;
   readonly labels?: 'index' | 'soft';
   /** Name of the output that the loss reads. */
@@ -90,7 +101,7 @@ export interface Stages {
   readonly metrics: Readonly<Record<string, readonly string[]>>;
   readonly batch: { readonly train: number; readonly eval: number };
   readonly seed: number;
-  readonly optimizer: 'spngd' | 'sgd';
+  readonly optimizer: Optimizer;
 }
 
 /** What a memory can hold: 65,536 pages of 64 KiB; the largest binding of WebGPU, whose offsets are 31 bits. */
@@ -106,18 +117,20 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const batch = { train: options.batch ?? 64, eval: options.evalBatch ?? options.batch ?? 64 };
   const seed = options.seed ?? 0;
   const optimizer = options.optimizer ?? 'spngd';
-  const defaults = resolvePreset(optimizer, batch.train);
+  const defaults = defaultsFor(optimizer, batch.train, options);
 
   const imported = importOnnx(bytes, { ...options, fileName, seed });
   const model = checked(imported.module);
   const withLoss = attachLoss(model, options);
   const bound = cleaned(checked(bindBatch(checked(withLoss.module), batch)));
   const gradients = cleaned(checked(differentiate(bound)));
-  const curved = optimizer === 'spngd' ? checked(insertCurvature(gradients)) : gradients;
+  const curved =
+    optimizer === 'spngd' ? checked(insertCurvature(gradients, { staleness: defaults.staleness })) : gradients;
   const updated = insertUpdate(curved, {
     optimizer,
     weightRescaling: defaults.weight_rescaling,
     klClip: defaults.kl_clip !== 0,
+    weightDecay: defaults.weight_decay !== 0,
   });
   const whole = cleaned(checked(updated.module));
   const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
@@ -155,6 +168,25 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
     batch,
     seed,
     optimizer,
+  };
+}
+
+/** The preset's hyper-parameters, but for what the options switch in the graph: a clip or a decay of 0 means that it has none. */
+function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOptions): Defaults {
+  const { preset = 'default', klClip, weightRescaling, weightDecay, staleness } = options;
+  const defaults = resolvePreset(preset, optimizer, batch);
+  /** What is switched on without a number from the preset. */
+  const usual = { kl_clip: resolvePreset('default', 'spngd', batch).kl_clip, weight_decay: 1e-4 };
+  const switched = <T extends number | undefined>(on: boolean | undefined, value: T, or: T): T | 0 =>
+    on === false ? 0 : on ? value || or : value;
+  return {
+    ...defaults,
+    ...(optimizer === 'spngd' && {
+      kl_clip: switched(klClip, defaults.kl_clip, usual.kl_clip),
+      weight_rescaling: weightRescaling ?? defaults.weight_rescaling,
+    }),
+    weight_decay: switched(weightDecay, defaults.weight_decay, usual.weight_decay),
+    ...(optimizer === 'spngd' && { staleness: staleness ?? 'off', ...stalenessDefaults[staleness ?? 'off'] }),
   };
 }
 

@@ -4,12 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
-import { type Manifest, SCHEMA_VERSION, type TensorInfo } from '../ir/artifact.js';
+import { type Defaults, type Manifest, SCHEMA_VERSION, scheduledInputs, type TensorInfo } from '../ir/artifact.js';
 import { findFunction, type Module, type Value } from '../ir/graph.js';
+import type { Optimizer } from '../ir/presets.js';
 import type { Program } from '../ir/program.js';
 import { bindShape, concrete } from '../ir/types.js';
 import { VERSION } from '../ir/version.js';
-import type { Defaults } from './optimizer/presets.js';
 import type { LossDescription } from './passes/attach-loss.js';
 
 /** What the passes left that the manifest tells. */
@@ -18,7 +18,7 @@ export interface ManifestParts {
   readonly programs: readonly Program[];
   readonly batch: { readonly train: number; readonly eval: number };
   readonly seed: number;
-  readonly optimizer: 'spngd' | 'sgd';
+  readonly optimizer: Optimizer;
   readonly loss: LossDescription;
   readonly defaults: Defaults;
   /** For each function with an output `metrics`, the names of its elements. */
@@ -26,7 +26,7 @@ export interface ManifestParts {
 }
 
 /** Inputs of `train` that the host computes; all others are data. */
-const hostInputs = new Set(['target', 'valid', 'rng', 'lr', 'momentum', 'damping', 'kl_bound', 'weight_decay']);
+const hostInputs: ReadonlySet<string> = new Set(['target', 'valid', 'rng', ...scheduledInputs]);
 
 export function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');

@@ -5,7 +5,9 @@
  */
 import { z } from 'zod';
 import { SCHEMA_VERSION } from './artifact.js';
+import { learningRateKinds, momentumRules, optimizers, weightRescalings } from './presets.js';
 import type { Program } from './program.js';
+import { stalenessKinds } from './staleness.js';
 import { dtypes } from './types.js';
 
 const size = z.int().nonnegative();
@@ -99,20 +101,40 @@ export const defaultsSchema = z
     preset: z.string(),
     /** Learning rate eta0 at the first step. */
     lr: z.number().nonnegative(),
-    lr_schedule: z.enum(['polynomial', 'constant']),
+    lr_schedule: z.enum(learningRateKinds),
     /** Exponent p_decay of the polynomial schedule. */
     lr_power: z.number().nonnegative(),
+    /** e_start and e_end, in epochs; a run that ends later than e_end (absent: 0) moves it to its own end. */
+    lr_start: z.number().nonnegative().optional(),
+    lr_end: z.number().nonnegative().optional(),
+    /** Epochs in which the learning rate rises linearly, from this fraction of eta0. */
+    warmup_epochs: z.number().nonnegative().optional(),
+    warmup_from: z.number().min(0).max(1).optional(),
     momentum: z.number().min(0),
-    momentum_rule: z.enum(['tied', 'constant']),
+    momentum_rule: z.enum(momentumRules),
     /** lambda; absent where no curvature is used. */
     damping: z.number().nonnegative().optional(),
-    /** kappa of the KL clip; absent or 0: no clip. */
+    /** What lambda begins with, and the epochs in which it comes to its value; 0: it is constant. */
+    damping_from: z.number().nonnegative().optional(),
+    damping_warmup: z.number().nonnegative().optional(),
+    /** kappa of the KL clip; absent or 0: the program has no clip. */
     kl_clip: z.number().nonnegative().optional(),
     /** Whether kappa decays with (lr/lr0)^2. */
     kl_decay: z.boolean().optional(),
-    weight_rescaling: z.enum(['shrink', 'always', 'off']).optional(),
+    weight_rescaling: z.enum(weightRescalings).optional(),
+    /** eta of LARS. */
+    trust_coefficient: z.number().nonnegative().optional(),
+    /** 0: the program has none. */
     weight_decay: z.number().nonnegative(),
     epochs: z.number().positive(),
+    /** alpha of running mixup; absent or 0: none. */
+    mixup: z.number().nonnegative().optional(),
+    /** Absent: off. */
+    staleness: z.enum(stalenessKinds).optional(),
+    /** Bound on the relative change of a statistic that counts as similar; adaptive only. */
+    staleness_alpha: z.number().nonnegative().optional(),
+    /** Steps from one refresh to the next; fixed only. */
+    staleness_interval: z.int().positive().optional(),
   })
   .catchall(z.union([z.string(), z.number(), z.boolean(), z.null()]));
 
@@ -120,7 +142,7 @@ export const manifestSchema = z.strictObject({
   schema: z.literal(SCHEMA_VERSION),
   generator: z.string(),
   model: z.strictObject({ name: fileStem, file: z.string(), sha256 }),
-  optimizer: z.enum(['spngd', 'sgd']),
+  optimizer: z.enum(optimizers),
   batch: z.strictObject({ train: z.int().positive(), eval: z.int().positive() }),
   seed: z.int(),
   loss: z.strictObject({

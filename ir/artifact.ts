@@ -14,6 +14,9 @@ export const shaderFile = (kernel: string): string => `kernels/${kernel}.wgsl`;
 export const WEIGHTS = 'weights.safetensors';
 export const TEMPLATE = 'model.onnx';
 
+/** Scalar inputs of `train` that the host computes anew for each step; a function lists those that it uses. */
+export const scheduledInputs = ['lr', 'momentum', 'damping', 'kl_bound', 'weight_decay', 'trust_coefficient'] as const;
+
 export type Manifest = z.infer<typeof manifestSchema>;
 export type Defaults = Manifest['defaults'];
 export type StateInfo = Manifest['state'][number];

@@ -65,6 +65,7 @@ export const firstLevel = {
   patch_second_moment: 'train',
   trace: 'train',
   damped_inverse: 'train',
+  shift_history: 'train',
   unpack: 'train',
   refresh: 'train',
 } satisfies Record<OpName, GraphLevel>;

@@ -33,7 +33,7 @@ export interface Artifact {
   readonly weights: ReadonlyMap<string, TensorData>;
 }
 
-/** Reads and checks the artifact in `dir`. Throws UserError E401-E422. */
+/** Reads and checks the artifact in `dir`. Throws UserError E401-E425. */
 export function loadArtifact(dir: string): Artifact {
   const manifest = readManifest(dir);
   const files = readFiles(dir, manifest);

@@ -2,10 +2,11 @@
  * Checks a manifest's program for all that a device relies on: names resolve, buffers lie inside their memories and have
  * the bytes of their types, steps give each kernel the same number of buffers, state and metrics are where the manifest says.
  */
-import type { Manifest } from '../ir/artifact.js';
+import { type Manifest, scheduledInputs } from '../ir/artifact.js';
 import {
   bufferMismatch,
   bufferOutOfBounds,
+  dispatchMissing,
   duplicateName,
   functionMissing,
   kernelArguments,
@@ -14,7 +15,7 @@ import {
   unknownKernel,
 } from '../ir/diagnostics/artifact.js';
 import type { Buffer, Program } from '../ir/program.js';
-import { product, replicated, storedBytes } from '../ir/types.js';
+import { bytesPerElement, type DType, product, replicated, storedBytes } from '../ir/types.js';
 
 /** Functions that `spngdc run` calls. */
 const required = ['init', 'train', 'eval'];
@@ -31,7 +32,7 @@ function byName<T extends { readonly name: string }>(what: string, list: readonl
   return map;
 }
 
-/** Throws UserError E408-E413, E421, E422. */
+/** Throws UserError E408-E413, E421, E422, E425. */
 export function checkPrograms(manifest: Manifest): void {
   byName(
     'program for',
@@ -46,7 +47,7 @@ function checkProgram(manifest: Manifest, program: Program): void {
   checkSteps(program, buffers);
   checkState(manifest, buffers);
   checkMetrics(manifest, program, buffers);
-  checkBatch(manifest, program, buffers);
+  checkInputs(manifest, program, buffers);
 }
 
 function checkBuffers(program: Program): void {
@@ -86,6 +87,13 @@ function checkSteps(program: Program, buffers: ReadonlyMap<string, Buffer>): voi
       }
     }
   }
+  if (program.target === 'webgpu')
+    for (const { name, dispatch } of kernels.values()) {
+      if (!dispatch) throw dispatchMissing(name);
+      const count = argumentCount.get(name) ?? dispatch.access.length;
+      if (count !== dispatch.access.length)
+        throw kernelArguments(`kernel ${name}`, name, count, dispatch.access.length);
+    }
 }
 
 function checkState(manifest: Manifest, buffers: ReadonlyMap<string, Buffer>): void {
@@ -117,16 +125,31 @@ function checkMetrics(manifest: Manifest, program: Program, buffers: ReadonlyMap
   }
 }
 
-/** What the loop writes for each example fills the buffers that it goes to. */
-function checkBatch({ batch, inputs, loss }: Manifest, program: Program, buffers: ReadonlyMap<string, Buffer>): void {
+/** What the loop writes fills the buffers that it goes to, in their element types; and it writes all inputs. */
+function checkInputs({ batch, inputs, loss }: Manifest, program: Program, buffers: ReadonlyMap<string, Buffer>): void {
   for (const name of ['train', 'eval'] as const) {
-    const perExample = new Map([['valid', 1], ...inputs.map((i) => [i.name, product(i.shape.slice(1))] as const)]);
-    if (loss.target) perExample.set('target', product(loss.target.shape.slice(1)));
+    const examples = batch[name];
+    type Fed = readonly [dtype: DType, count: number];
+    const fed = new Map<string, Fed>([
+      ['valid', ['f32', examples]],
+      ['rng', ['i32', 3]],
+      ...scheduledInputs.map((s): [string, Fed] => [s, ['f32', 1]]),
+      ...inputs.map((i): [string, Fed] => [i.name, [i.dtype, examples * product(i.shape.slice(1))]]),
+    ]);
+    if (loss.target) {
+      const { dtype, shape } = loss.target;
+      fed.set('target', [dtype === 'i32' ? 'i32' : 'f32', examples * product(shape.slice(1))]);
+    }
     for (const input of program.functions.find((f) => f.name === name)!.inputs) {
-      const each = perExample.get(input.name);
-      const held = product(buffers.get(input.buffer)!.shape);
-      if (each !== undefined && held !== batch[name] * each)
-        throw bufferMismatch(input.buffer, `${held} elements for ${batch[name]} examples of ${each}`);
+      const given = fed.get(input.name);
+      if (!given) throw bufferMismatch(input.buffer, `the input '${input.name}' of ${name} is none that a run writes`);
+      const [dtype, count] = given;
+      const b = buffers.get(input.buffer)!;
+      if (b.dtype !== dtype || b.bytes !== count * bytesPerElement[dtype])
+        throw bufferMismatch(
+          input.buffer,
+          `${b.layout} ${b.dtype}[${b.shape}], but a run writes ${count} of ${dtype} for ${examples} examples`,
+        );
     }
   }
 }

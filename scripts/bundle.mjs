@@ -1,8 +1,8 @@
 /**
  * Bundles the commands into dist/: few files load faster than many. dist/bin/ is the whole command line, with what a command
- * alone needs in files of its own; dist/runtime.mjs is `run`, `inspect` and `doctor` in one file that can be copied anywhere;
- * dist/test-gpu.mjs the tests of a GPU. The packages are bundled in, their licences beside them; `webgpu`, which is machine
- * code, stays outside.
+ * alone needs in files of its own; dist/runtime.mjs is `run`, `inspect` and `doctor` in one file that can be copied anywhere, with
+ * loader-worker.js beside it if threads are to prepare its batches; dist/test-gpu.mjs the tests of a GPU. The packages are
+ * bundled in, their licences beside them; `webgpu`, which is machine code, stays outside.
  */
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -48,12 +48,17 @@ rmSync(join(dist, 'bin'), { recursive: true, force: true });
 const [command, runtime, tests] = await Promise.all([
   build({
     ...options,
-    entryPoints: { spngdc: 'cli/main.ts', 'weights-worker': 'cli/weights-worker.ts' },
+    entryPoints: {
+      spngdc: 'cli/main.ts',
+      'weights-worker': 'cli/weights-worker.ts',
+      'loader-worker': 'runtime/data/loader-worker.ts',
+    },
     outdir: 'dist/bin',
     splitting: true,
   }),
   build({ ...options, entryPoints: ['cli/runtime-main.ts'], outfile: 'dist/runtime.mjs' }),
   build({ ...options, entryPoints: ['test/gpu/main.ts'], outfile: 'dist/test-gpu.mjs' }),
+  build({ ...options, entryPoints: ['runtime/data/loader-worker.ts'], outfile: 'dist/loader-worker.js' }),
 ]);
 for (const file of ['bin/spngdc.js', 'runtime.mjs']) chmodSync(join(dist, file), 0o755);
 

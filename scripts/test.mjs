@@ -1,8 +1,10 @@
 // npm test: sets up, checks types and style, runs all tests, and closes with one line `N passed, N failed`.
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { systemPackages } from './packages.mjs';
 import { root, run, setup } from './setup.mjs';
 
+systemPackages();
 setup();
 const prove = process.argv.includes('--prove');
 const lint = run(process.execPath, [

@@ -22,6 +22,7 @@ export const gradients: Readonly<Record<OpName, Rule | NoGradient>> = {
   patch_second_moment: afterwards,
   trace: afterwards,
   damped_inverse: afterwards,
+  shift_history: afterwards,
   unpack: afterwards,
   refresh: afterwards,
 } satisfies Record<OpName, Rule | NoGradient>;

@@ -4,7 +4,16 @@
  */
 import type { Builder } from '../../ir/builder.js';
 import type { Value } from '../../ir/graph.js';
-import { concrete } from '../../ir/types.js';
+import { concrete, type TensorType, tensor } from '../../ir/types.js';
+
+/** In which steps pi and the shifts are computed. */
+export interface Keep {
+  readonly pi: (type: TensorType, fresh: () => Value) => Value;
+  /** What is added to the diagonal of this factor, before it is inverted. */
+  readonly shift: (factor: 'A' | 'G', fresh: () => Value) => Value;
+}
+
+const everyStep: Keep = { pi: (_, fresh) => fresh(), shift: (_, fresh) => fresh() };
 
 export interface Shifts {
   readonly shiftA: Value;
@@ -23,11 +32,13 @@ const width = (factor: Value): number => {
  * @returns what is added to the two diagonals, f32[] or f32[groups]. pi is 1 where the ratio of the traces is not finite or
  * not positive: an all-zero or overflowed factor must not make the other one's shift zero or infinite.
  */
-export function splitDamping(b: Builder, A: Value, G: Value, damping: Value): Shifts {
+export function splitDamping(b: Builder, A: Value, G: Value, damping: Value, keep: Keep = everyStep): Shifts {
   const trace = (factor: Value) => b.node('trace', [factor]);
-  const ratio = b.div(b.mul(trace(A), b.fill(width(G) / width(A))), trace(G));
-  const sound = b.node('and', [b.node('is_finite', [ratio]), b.node('less', [b.fill(0), ratio])]);
-  const pi = b.select(sound, b.sqrt(ratio), b.fill(1), 'pi');
+  const pi = keep.pi(tensor('f32', A.type.shape.slice(0, -2)), () => {
+    const ratio = b.div(b.mul(trace(A), b.fill(width(G) / width(A))), trace(G));
+    const sound = b.node('and', [b.node('is_finite', [ratio]), b.node('less', [b.fill(0), ratio])]);
+    return b.select(sound, b.sqrt(ratio), b.fill(1), 'pi');
+  });
   const root = b.sqrt(damping);
-  return { shiftA: b.mul(pi, root), shiftG: b.div(root, pi) };
+  return { shiftA: keep.shift('A', () => b.mul(pi, root)), shiftG: keep.shift('G', () => b.div(root, pi)) };
 }

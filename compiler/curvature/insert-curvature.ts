@@ -15,6 +15,7 @@ import {
 } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { extend } from '../../ir/rewrite.js';
+import type { Staleness } from '../../ir/staleness.js';
 import { product, tensor } from '../../ir/types.js';
 import { isShiftOf, recognizeScale, rowsByExample } from './affine.js';
 import { findExamples } from './examples.js';
@@ -26,6 +27,8 @@ import { solveUnitBlocks, unitFisher } from './unit-blocks.js';
 const PASS = 'curvature';
 
 export interface CurvatureOptions {
+  /** Which parts have a guard of their own, and whether statistics have a history. Default 'off'. */
+  readonly staleness?: Staleness;
   /** Attempts with ten times the damping before an inversion is given up. Default 5. */
   readonly retries?: number;
   /** Wider factors are not built; the layer keeps its plain gradient. Default 10,240: 210 MB, and 1e12 operations to invert. */
@@ -65,7 +68,7 @@ export function insertCurvature(module: Module, options: CurvatureOptions = {}):
   const context = contextOf(b, outputs.get('loss')!, dims(valid)[0]);
   const gradients = gradientsOf(module, outputs);
   const visit: Visit = {
-    ledger: new Ledger(b, options.retries ?? 5),
+    ledger: new Ledger(b, options.retries ?? 5, options.staleness ?? 'off'),
     context,
     batch: { valid, count, damping: given[0] },
     largestFactor: options.largestFactor ?? 10_240,

@@ -124,7 +124,10 @@ export function precondition(
     form.A(perRow, ones),
   );
   const G = ledger.statistic(`${name}.G`, name, symmetric(form.outputs, groups), () => form.G(batch.count));
-  const { shiftA, shiftG } = splitDamping(b, A, G, batch.damping);
+  const { shiftA, shiftG } = splitDamping(b, A, G, batch.damping, {
+    pi: (type, fresh) => ledger.pi(name, type, fresh),
+    shift: (factor, fresh) => ledger.forInverse(`${name}.${factor}`, fresh),
+  });
   const unpack = (v: Value) => b.node('unpack', [v]);
   const inverseA = unpack(ledger.inverse(`${name}.A`, name, A, shiftA));
   const inverseG = unpack(ledger.inverse(`${name}.G`, name, G, shiftG));

@@ -25,7 +25,7 @@ export function prologueBudget(node: Node): number | undefined {
     case 'contraction':
       return SEVERAL;
     case 'opaque':
-      if (node.op === 'damped_inverse' || node.op === 'refresh') return undefined;
+      if (node.op === 'damped_inverse' || node.op === 'shift_history' || node.op === 'refresh') return undefined;
       return node.op === 'scatter_add' ? SEVERAL : OFTEN;
     case 'composite':
       throw new Error(`${node.op} must be expanded before fusion`);
@@ -34,8 +34,8 @@ export function prologueBudget(node: Node): number | undefined {
 
 /** Whether elementwise nodes may be applied to the node's result before it is stored. */
 export function takesEpilogue(node: Node): boolean {
-  // A scatter adds into its result many times; a damped inverse may keep what was there.
-  return node.op !== 'damped_inverse' && node.op !== 'scatter_add';
+  // A scatter adds into its result many times; a damped inverse may keep what was there; history is written as it is read.
+  return node.op !== 'damped_inverse' && node.op !== 'shift_history' && node.op !== 'scatter_add';
 }
 
 /** Whether the node fixes a loop nest of its own. */

@@ -5,6 +5,7 @@
 import type { Kernel } from '../../ir/kernel.js';
 import type { OpName } from '../../ir/ops/table.js';
 import { lowerContraction } from './contraction.js';
+import { lowerHistory } from './history.js';
 import { lowerGather, lowerScatterAdd } from './indexing.js';
 import { lowerPointwise } from './pointwise.js';
 import { lowerPool, lowerPoolGrad } from './pooling.js';
@@ -22,6 +23,7 @@ export type Archetype =
   | 'pool'
   | 'pool gradient'
   | 'inverse'
+  | 'history'
   /** Expanded before kernels are made. */
   | 'composite'
   /** Shares the memory of its operand. */
@@ -82,6 +84,7 @@ const archetypes = {
   avg_pool: 'pool',
   avg_pool_grad: 'pool gradient',
   damped_inverse: 'inverse',
+  shift_history: 'history',
   refresh: 'alias',
   softmax: 'composite',
   log_softmax: 'composite',
@@ -122,4 +125,5 @@ export const lowerRegion = lowerIn({
   pool: lowerPool,
   'pool gradient': lowerPoolGrad,
   inverse: lowerRoutine,
+  history: lowerHistory,
 });

@@ -1,26 +1,32 @@
 /**
  * Turns gradients into updates. Consumes the outputs gradient(p) and natural(p) of `train`; adds velocity state, the new
  * value of every parameter, and one output `metrics`. Velocity is the step that was taken, before the weight is rescaled:
- * v = -lr nu u + momentum v, w = rescale(w + v): SP-NGD eq 23, where v = w(t) - w(t-1) without rescaling.
+ * v = -lr nu u + momentum v, w = rescale(w + v): SP-NGD eq 23, where v = w(t) - w(t-1) without rescaling. The baselines SGD and
+ * LARS are the same with another direction and another scale of the step.
  */
 import { type Builder, dims } from '../../ir/builder.js';
 import { stateName } from '../../ir/diagnostics/compile.js';
 import { findFunction, type Module, type Output, type StateEntry, type Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
+import type { Optimizer, WeightRescaling } from '../../ir/presets.js';
 import { extend } from '../../ir/rewrite.js';
+import { isChange } from '../../ir/staleness.js';
 import { concrete, product, tensor } from '../../ir/types.js';
 import { klScale } from './kl-clip.js';
 import { packMetrics } from './metrics.js';
-import { rescaled, type WeightRescaling } from './rescaling.js';
+import { rescaled } from './rescaling.js';
+import { trustRatio } from './trust-ratio.js';
 
 const PASS = 'optimizer';
 
 export interface UpdateOptions {
-  readonly optimizer: 'spngd' | 'sgd';
+  readonly optimizer: Optimizer;
   /** Norm of convolution and fully connected weights after the update (eq 24); spngd only. Default 'off'. */
   readonly weightRescaling?: WeightRescaling;
   /** Whether steps are held in the trust region `kl_bound`; spngd only. Default true. */
   readonly klClip?: boolean;
+  /** Whether weights (not biases, scales and shifts) decay by `weight_decay`. Default: false for spngd, true for sgd and lars. */
+  readonly weightDecay?: boolean;
 }
 
 /** A parameter, and what it steps along: the natural gradient, or the plain one. */
@@ -30,6 +36,8 @@ interface Trained {
   readonly gradient: Value;
   readonly direction: Value;
   readonly preconditioned: boolean;
+  /** What decays: w, by this factor, f32[]. */
+  readonly decay?: Value;
   /** <direction, gradient>, f32[] (spngd only). It is not finite when an element of the direction is not (inf * 0 is NaN too). */
   readonly dot?: Value;
 }
@@ -41,41 +49,57 @@ export interface Updated {
 }
 
 /**
- * Input: the module after `differentiate`, for spngd after `insertCurvature`. Adds scalar inputs f32[]: lr, momentum, and
- * kl_bound (spngd with klClip) or weight_decay (sgd: on weights, not on biases, scales and shifts).
+ * Input: the module after `differentiate`, for spngd after `insertCurvature`. Adds scalar inputs f32[]: lr, momentum, and as they
+ * are asked for weight_decay, kl_bound (spngd) and trust_coefficient (lars).
+ *
+ * A weight decays by lr weight_decay w. For sgd and lars that is the gradient of a penalty (coupled); for spngd it is beside the
+ * natural step, and neither preconditioned nor clipped.
  *
  * By spngd a direction with an element that is not finite never reaches the weights: the parameter and its velocity stay as
- * they are, and the metric `nonfinite` counts it. By sgd the next loss is not finite, at which the host stops; looking at
- * every gradient once more would cost as much as the update.
+ * they are, and the metric `nonfinite` counts it. By sgd and lars the next loss is not finite, at which the host stops; looking
+ * at every gradient once more would cost as much as the update.
  */
 export function insertUpdate(module: Module, options: UpdateOptions): Updated {
   const spngd = options.optimizer === 'spngd';
   const clips = spngd && (options.klClip ?? true) && findFunction(module, 'train').outputs.some((o) => isNatural(o));
-  const names = ['lr', 'momentum', ...(spngd ? [] : ['weight_decay']), ...(clips ? ['kl_bound'] : [])];
+  const decays = options.weightDecay ?? !spngd;
+  const names = ['lr', 'momentum'];
+  if (decays) names.push('weight_decay');
+  if (clips) names.push('kl_bound');
+  if (options.optimizer === 'lars') names.push('trust_coefficient');
   const train = findFunction(module, 'train');
   const inputs = names.map((name) => ({ name, type: tensor('f32', []) }));
   const { b, given } = extend(train, PASS, inputs);
   b.loc = passLoc(PASS);
-  const [lr, momentum, third] = given;
+  const scalar = new Map(names.map((name, i) => [name, given[i]]));
+  const [lr, momentum] = given;
   const outputs = new Map(b.outputs.map((o) => [o.name, o.value]));
-  const trained = module.parameters.flatMap((p) => directionOf(b, outputs, p.name, spngd, third));
+  const trained = module.parameters.flatMap((p) => directionOf(b, outputs, p.name, spngd, scalar.get('weight_decay')));
   const preconditioned = trained.filter((t) => t.preconditioned).map((t) => t.dot!);
-  const nu = clips ? klScale(b, preconditioned, lr, third) : undefined;
+  const nu = clips ? klScale(b, preconditioned, lr, scalar.get('kl_bound')!) : undefined;
   const plainStep = b.neg(lr);
   const naturalStep = nu ? b.mul(plainStep, nu) : plainStep;
+  const trust = scalar.get('trust_coefficient');
   const factors = new Map(module.state.filter((s) => s.role === 'factor').map((s) => [s.name, s]));
   const state: StateEntry[] = [];
   for (const t of trained) {
     b.loc = passLoc(PASS, t.gradient.loc);
     const width = spngd ? outputWidth(factors.get(`${t.name}.G`)) : undefined;
     const rescale = (w: Value) => (width ? rescaled(b, w, width, options.weightRescaling ?? 'off') : w);
-    state.push(advance(b, t, t.preconditioned ? naturalStep : plainStep, momentum, rescale));
+    const step = (): Value => {
+      if (t.preconditioned) return stepAlong(b, t, naturalStep, plainStep);
+      if (!trust || !isWeight(t.weight)) return stepAlong(b, t, plainStep, plainStep);
+      const scaled = b.mul(plainStep, trustRatio(b, t.weight, t.gradient, trust, t.decay));
+      return stepAlong(b, t, scaled, scaled);
+    };
+    state.push(advance(b, t, step, momentum, rescale));
   }
   b.loc = passLoc(PASS);
   const extra = [
     ...(nu ? [{ name: 'kl_scale', value: nu }] : []),
     ...b.outputs.filter((o) => o.name === 'failed_inversions'),
     ...(spngd ? [{ name: 'nonfinite', value: countNotFinite(b, trained) }] : []),
+    ...b.outputs.filter((o) => isChange(o.name)),
   ];
   const wanted = b.outputs.filter((o) => ['loss', 'correct', 'count'].includes(o.name));
   b.outputs.length = 0;
@@ -93,8 +117,8 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
 
 const isNatural = (o: Output): boolean => o.name.startsWith('natural(');
 
-/** Weight decay is for weights: what has more than one axis of more than one element. */
-function decays(weight: Value): boolean {
+/** Weight decay and trust ratios are for weights: what has more than one axis of more than one element. */
+function isWeight(weight: Value): boolean {
   return dims(weight).filter((n) => n > 1).length > 1;
 }
 
@@ -103,17 +127,25 @@ function directionOf(
   outputs: ReadonlyMap<string, Value>,
   name: string,
   spngd: boolean,
-  decay: Value,
+  weightDecay: Value | undefined,
 ): Trained[] {
   const gradient = outputs.get(`gradient(${name})`);
   if (!gradient) return [];
   b.loc = passLoc(PASS, gradient.loc);
   const weight = b.read(name, gradient.type);
   const natural = outputs.get(`natural(${name})`);
-  const decayed = !spngd && decays(weight) ? b.add(gradient, b.mul(weight, decay)) : gradient;
-  const direction = natural ?? decayed;
+  const direction = natural ?? gradient;
+  const decay = weightDecay && isWeight(weight) ? weightDecay : undefined;
   const dot = spngd ? b.sumAll(b.mul(direction, gradient)) : undefined;
-  return [{ name, weight, gradient, direction, preconditioned: natural !== undefined, dot }];
+  return [{ name, weight, gradient, direction, decay, preconditioned: natural !== undefined, dot }];
+}
+
+/** step u + decayStep decay w: both steps are -lr, scaled by a clip or a trust ratio. */
+function stepAlong(b: Builder, { direction, decay, weight }: Trained, step: Value, decayStep: Value): Value {
+  if (!decay) return b.mul(direction, step);
+  const decayed = b.mul(weight, decay);
+  if (step === decayStep) return b.mul(b.add(direction, decayed), step);
+  return b.add(b.mul(direction, step), b.mul(decayed, decayStep));
 }
 
 /** d_out of eq 24, as the curvature pass found it: the width of the layer's factor G. Undefined for what is no layer's weight. */
@@ -122,12 +154,12 @@ function outputWidth(factor: StateEntry | undefined): number | undefined {
 }
 
 /** Moves one parameter and gives its velocity's state. */
-function advance(b: Builder, t: Trained, step: Value, momentum: Value, rescale: (w: Value) => Value): StateEntry {
+function advance(b: Builder, t: Trained, step: () => Value, momentum: Value, rescale: (w: Value) => Value): StateEntry {
   const name = `${t.name}.velocity`;
   if (b.has(name)) throw stateName(name, b.loc);
   const before = b.read(name, t.weight.type);
   const sound = t.dot && b.node('is_finite', [t.dot]);
-  const velocity = b.add(b.mul(t.direction, step), b.mul(before, momentum));
+  const velocity = b.add(step(), b.mul(before, momentum));
   const weight = rescale(b.add(t.weight, velocity));
   b.update(name, sound ? b.select(sound, velocity, before, `${name}.next`) : velocity);
   b.update(t.name, sound ? b.select(sound, weight, t.weight, `${t.name}.next`) : weight);

@@ -1,12 +1,15 @@
 /**
- * One small vector is all that is read back from a step: scalars joined in a fixed order.
+ * One small vector is all that is read back from a step: scalars and short rows joined in a fixed order.
  */
-import type { Builder } from '../../ir/builder.js';
+import { type Builder, dims } from '../../ir/builder.js';
 import type { Output } from '../../ir/graph.js';
+import { product } from '../../ir/types.js';
 
-/** Adds the output `metrics`, f32[k]; returns the elements' names. */
-export function packMetrics(b: Builder, scalars: readonly Output[]): readonly string[] {
-  const elements = scalars.map((s) => b.reshape(s.value, [1]));
+/** Adds the output `metrics`, f32[k]; returns the elements' names: that of a scalar, or `name[0]`, `name[1]`, ... of a row. */
+export function packMetrics(b: Builder, given: readonly Output[]): readonly string[] {
+  const elements = given.map((s) => b.reshape(s.value, [product(dims(s.value))]));
   b.output('metrics', b.node('concat', elements, { attrs: { axis: 0 }, name: 'metrics' }));
-  return scalars.map((s) => s.name);
+  return given.flatMap(({ name, value }) =>
+    dims(value).length === 0 ? [name] : Array.from({ length: product(dims(value)) }, (_, i) => `${name}[${i}]`),
+  );
 }

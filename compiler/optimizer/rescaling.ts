@@ -4,9 +4,7 @@
  */
 import type { Builder } from '../../ir/builder.js';
 import type { Value } from '../../ir/graph.js';
-
-export const weightRescalings = ['off', 'shrink', 'always'] as const;
-export type WeightRescaling = (typeof weightRescalings)[number];
+import type { WeightRescaling } from '../../ir/presets.js';
 
 /** @param outputs d_out: number of output features or channels */
 export function rescaled(b: Builder, weight: Value, outputs: number, how: WeightRescaling): Value {

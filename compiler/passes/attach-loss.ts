@@ -1,8 +1,10 @@
 /**
  * Puts the loss behind the model: `train` gets inputs `target` and `valid` and the outputs loss (mean over valid examples),
- * correct, count; a new function `eval` = predict's graph with loss_sum, correct, count. A Softmax or LogSoftmax head is
- * stripped for cross-entropy: the loss works on the logits, whose log_softmax cannot overflow. `predict` is untouched.
+ * correct, count; a new function `eval` = predict's graph with loss_sum, correct, count and, of more than five classes, top5. A
+ * Softmax or LogSoftmax head is stripped for cross-entropy: the loss works on the logits, whose log_softmax cannot overflow.
+ * `predict` is untouched.
  */
+import { scheduledInputs } from '../../ir/artifact.js';
 import type { Builder } from '../../ir/builder.js';
 import {
   lossDoesNotFit,
@@ -36,16 +38,20 @@ export interface LossDescription {
   readonly target?: { readonly dtype: DType; readonly shape: Shape; readonly classes?: number };
 }
 
-/** Sum of the valid examples' losses, and number of valid examples whose class is right. */
+/** Sum of the valid examples' losses, number of valid examples whose class is right, and of those where it is among the first five. */
 interface Terms {
   readonly sum: Value;
   readonly correct?: Value;
+  readonly top5?: Value;
 }
+
+/** Classes from which on the first five say something. */
+const FIVE = 5;
 
 const PASS = 'attach-loss';
 
 /** The loop writes these to whatever function has an input of the name: data must not have it, needed or not. */
-const scalars = ['lr', 'momentum', 'damping', 'kl_bound', 'weight_decay'];
+const scalars: readonly string[] = scheduledInputs;
 
 /** @throws UserError E201-E204 where the output or the loss must be chosen or does not fit, E206 on a name clash. */
 export function attachLoss(
@@ -148,10 +154,11 @@ function attach(func: Func, loss: LossDescription, role: 'train' | 'eval'): Func
   b.outputs.length = 0;
   b.loc = passLoc(PASS, output.loc);
   const count = b.sumAll(valid, 'count');
-  const terms = lossTerms(b, loss.kind, output, valid, target, count);
+  const terms = lossTerms(b, loss.kind, output, valid, target, count, role);
   if (role === 'train') b.output('loss', b.div(terms.sum, count, 'loss'));
   else b.output('loss_sum', terms.sum);
   if (terms.correct) b.output('correct', terms.correct);
+  if (terms.top5) b.output('top5', terms.top5);
   b.output('count', count);
   return b.finish();
 }
@@ -163,10 +170,11 @@ function lossTerms(
   valid: Value,
   target: Value | undefined,
   count: Value,
+  role: 'train' | 'eval',
 ): Terms {
   switch (kind) {
     case 'softmax-cross-entropy':
-      return crossEntropy(b, logitsOf(b, output), valid, target!);
+      return crossEntropy(b, logitsOf(b, output), valid, target!, role);
     case 'mean-squared-error':
       return { sum: squaredError(b, output, valid, target!) };
     case 'output':
@@ -179,27 +187,49 @@ function lossTerms(
  * -log p(target), with p = softmax(logits): for soft targets -sum_c t_c log p_c. logits: [N, C], or [N, T, C], where an
  * example's loss and its share of right classes are means over its positions.
  */
-function crossEntropy(b: Builder, logits: Value, valid: Value, target: Value): Terms {
+function crossEntropy(b: Builder, logits: Value, valid: Value, target: Value, role: 'train' | 'eval'): Terms {
   const { shape } = logits.type;
   const axis = shape.length - 1;
   const logp = b.node('log_softmax', [logits], { attrs: { axis }, name: 'log_probabilities' });
   const soft = target.type.dtype === 'f32';
-  let picked: Value;
-  if (soft) picked = b.mul(target, logp);
-  else {
-    const across = shape.map((d, i): number => (i === axis ? (d as number) : 1));
-    const iota = b.node('iota', [], { attrs: { shape: across, axis, dtype: 'i32' }, name: 'classes' });
-    const column = b.reshape(target, [...shape.slice(0, -1), 1]);
-    picked = b.select(b.node('equal', [iota, column]), logp, b.fill(0));
-  }
+  const picked = soft ? b.mul(target, logp) : b.select(isClass(b, logits, target), logp, b.fill(0));
   const positions = shape.slice(1, -1) as number[];
   const perExample = (v: Value): Value =>
     positions.length === 0 ? v : b.mul(b.sum(v, [1]), b.fill(1 / product(positions)));
   const total = b.sumAll(b.mul(perExample(b.sum(picked, [axis])), valid));
   const argmax = (x: Value) => b.node('argmax', [x], { attrs: { axis } });
-  const right = b.node('equal', [argmax(logits), soft ? argmax(target) : target]);
-  const correct = b.sumAll(b.mul(perExample(b.cast(right, 'f32')), valid), 'correct');
-  return { sum: b.neg(total, 'loss_sum'), correct };
+  const label = soft ? argmax(target) : target;
+  const counted = (right: Value, name: string) => b.sumAll(b.mul(perExample(b.cast(right, 'f32')), valid), name);
+  const correct = counted(b.node('equal', [argmax(logits), label]), 'correct');
+  const top5 =
+    role === 'eval' && (shape[axis] as number) > FIVE ? counted(amongFive(b, logits, label), 'top5') : undefined;
+  return { sum: b.neg(total, 'loss_sum'), correct, top5 };
+}
+
+/** Class numbers along the last axis of logits, and the label's column beside them. */
+function classesAndLabel(b: Builder, logits: Value, label: Value): readonly [Value, Value] {
+  const { shape } = logits.type;
+  const axis = shape.length - 1;
+  const across = shape.map((d, i): number => (i === axis ? (d as number) : 1));
+  const iota = b.node('iota', [], { attrs: { shape: across, axis, dtype: 'i32' }, name: 'classes' });
+  return [iota, b.reshape(label, [...shape.slice(0, -1), 1])];
+}
+
+/** Where in the logits the class is, bool of their shape. */
+const isClass = (b: Builder, logits: Value, label: Value): Value => b.node('equal', classesAndLabel(b, logits, label));
+
+/**
+ * Whether fewer than five classes are ahead of the label's, bool[N] or bool[N, T]. Of equal logits the first is ahead, as for argmax: a net
+ * that answers the same to everything is not right. What is not a number is never among them, and ahead of all others.
+ */
+function amongFive(b: Builder, logits: Value, label: Value): Value {
+  const axis = logits.type.shape.length - 1;
+  const own = b.sum(b.select(isClass(b, logits, label), logits, b.fill(0)), [axis], true);
+  const tie = b.node('equal', [logits, own]);
+  const first = b.node('less', classesAndLabel(b, logits, label));
+  const above = b.node('not', [b.node('less', [logits, own])]);
+  const ahead = b.node('or', [b.node('and', [tie, first]), b.node('and', [above, b.node('not', [tie])])]);
+  return b.node('less', [b.sum(b.cast(ahead, 'f32'), [axis]), b.fill(FIVE)]);
 }
 
 /** Mean over an example's elements, summed over the valid examples. */

@@ -62,11 +62,14 @@ export function groupSmall(
       out.push([region]);
       continue;
     }
-    const full = (open.get(guard)?.bytes ?? 0) + kernel.bytes > MOST_BYTES;
+    // A kernel with scratch memory fills a group: what joins steps gives them none.
+    const scratch = kernel.params.length > region.inputs.length + region.outputs.length;
+    const bytes = scratch ? MOST_BYTES : kernel.bytes;
+    const full = (open.get(guard)?.bytes ?? 0) + bytes > MOST_BYTES;
     if (full) close(guard);
     const group = open.get(guard) ?? { regions: [], bytes: 0 };
     group.regions.push(region);
-    group.bytes += kernel.bytes;
+    group.bytes += bytes;
     open.set(guard, group);
     if (group.regions.length === MOST_MEMBERS) close(guard);
   }

@@ -25,6 +25,11 @@ function inPlace(region: Region, old: Value, fresh: Value, root: (v: Value) => V
   if (anchor?.op === 'damped_inverse')
     // The routine writes its result once, at the end, and `previous` only keeps what is there.
     return root(anchor.operands[2]) === old && anchor.results[0] === fresh && region.nodes.length === 1;
+  if (anchor?.op === 'shift_history') {
+    // An element of all three is read before it is written, and by nobody else.
+    const place = anchor.operands.findIndex((o) => root(o) === old) - 1;
+    return anchor.results[place] === fresh && region.nodes.length === 1;
+  }
   const parts = region.parts ?? [region.nodes];
   const touching = parts.filter((part) => part.some((n) => n.operands.some((o) => root(o) === old)));
   if (touching.length !== 1 || !touching[0].some((n) => n.results.includes(fresh))) return false;
@@ -38,7 +43,9 @@ function inPlace(region: Region, old: Value, fresh: Value, root: (v: Value) => V
     if (before.has(node) || !elementwiseSame(node, old)) return false;
     for (const r of node.results) tainted.add(r);
   }
-  return true;
+  // An iteration stores its outputs in their order, and loads an element once, before the first store that needs it.
+  const reading = region.outputs.findIndex((v) => tainted.has(v));
+  return reading <= region.outputs.indexOf(fresh);
 }
 
 /** The part's reduction or contraction and all that is computed for it; undefined where its results come in no simple order. */
@@ -70,6 +77,10 @@ export function rootOf(aliasOf: ReadonlyMap<Value, Value>): (v: Value) => Value 
   };
 }
 
+/**
+ * What leaves a function may not be state that it overwrites, reshaped or as it is: nothing would keep the old bytes.
+ * No pass makes such a function; throws where one does.
+ */
 export function placeState(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Storage {
   const root = rootOf(aliasOf);
   const producer = new Map<Value, number>();
@@ -123,6 +134,18 @@ export function placeState(func: Func, regions: readonly Region[], aliasOf: Read
     const value = root(update.value);
     if (value !== reads.get(update.state) && !place(value, update.state))
       copies.push({ from: value, state: update.state });
+  }
+  const overwritten = new Set([...inState.values(), ...copies.map((c) => c.state)]);
+  const leaving = [...func.outputs, ...func.updates.map(({ state, value }) => ({ name: state, value }))];
+  for (const { name, value } of leaving) {
+    const stored = root(value);
+    if (
+      reads.get(stored.name) === stored &&
+      stored.name !== name &&
+      overwritten.has(stored.name) &&
+      !isRefreshed(value)
+    )
+      throw new Error(`${func.name}: ${name} is ${stored.name} as it was, which the function overwrites`);
   }
   return { inState, copies };
 }

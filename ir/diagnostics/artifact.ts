@@ -100,3 +100,14 @@ export const memoryRefused = (bytes: number): UserError =>
     `the program needs ${bytes} bytes of memory, which this machine does not give`,
     'free some memory, or compile with a smaller --batch and --eval-batch',
   );
+
+export const kernelTrapped = (place: string, why: string): UserError =>
+  new UserError(
+    424,
+    `a kernel went out of its bounds: ${why}`,
+    'the folder was changed, or the kernel is wrong: compile the model again, and report it if that does not help',
+    place,
+  );
+
+export const dispatchMissing = (kernel: string): UserError =>
+  new UserError(425, `kernel '${kernel}' does not say how a GPU runs it`, recompile);

@@ -22,3 +22,10 @@ export const optionsConflict = (a: string, b: string): UserError =>
 
 export const optionWithoutUse = (option: string, why: string): UserError =>
   new UserError(603, `${option} has no effect: ${why}`, `leave out ${option}`);
+
+export const presetNotForOptimizer = (preset: string, optimizer: string): UserError =>
+  new UserError(
+    605,
+    `the preset ${preset} is for natural gradient, not for --optimizer ${optimizer}`,
+    'take --preset default, or --optimizer spngd',
+  );

@@ -147,3 +147,31 @@ export const notWhole = (path: string, row: number, element: number, value: numb
     bits === 8 ? 'give the bytes of images, 0 to 255' : 'give numbers of tokens, of at most 32 bits',
     `${path}, example ${row}, element ${element}`,
   );
+
+export const badAugmentation = (text: string, part: string): UserError =>
+  new UserError(
+    330,
+    `'${part}' is not an augmentation (in '${text}')`,
+    '--augment takes flip, crop:PIXELS (less than the image has), mixup:ALPHA (above 0) and erase:PROBABILITY, each at most once, joined by commas',
+  );
+
+export const augmentationNeedsImages = (
+  input: string,
+  dtype: string,
+  shape: readonly number[],
+  which: string,
+): UserError =>
+  new UserError(
+    331,
+    `--augment ${which} is for images [channels, height, width]; the model's input '${input}' is ${dtype}[${shape.join(', ')}]`,
+    `leave out ${which}; a model that takes channels last must be exported with channels first`,
+  );
+
+export const mixupNeedsSoftLabels = (input: string): UserError =>
+  new UserError(
+    332,
+    input === 'f32'
+      ? '--augment mixup mixes labels, and the artifact takes class numbers'
+      : `--augment mixup mixes examples, and the model takes ${input === 'u8' ? 'bytes' : 'whole numbers'}`,
+    input === 'f32' ? 'compile the model with --labels soft, or leave out mixup' : 'leave out mixup',
+  );

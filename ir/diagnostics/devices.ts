@@ -59,8 +59,8 @@ export const deviceLost = (device: string, why: string): UserError =>
   new UserError(
     437,
     `${device} was lost: ${why || 'the driver gives no reason'}`,
-    'nothing was written; run again, with a smaller batch if the driver ends kernels that take too long',
+    'no model was written; run again, with a smaller batch if the driver ends kernels that take too long',
   );
 
 export const deviceFault = (device: string, why: string): UserError =>
-  new UserError(438, `${device} reports an error: ${why}`, `nothing was written; ${doctor}`);
+  new UserError(438, `${device} reports an error: ${why}`, `no model was written; ${doctor}`);

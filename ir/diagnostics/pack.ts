@@ -21,7 +21,7 @@ export const toolFailed = (tool: string, why: string): UserError =>
   new UserError(
     703,
     `${tool} failed: ${why || 'it gives no reason'}`,
-    'see that there is room on the disk; nothing was written',
+    'see that there is room on the disk, and 1.5 GiB of memory (--compression 6 needs 100 MiB); nothing was written',
   );
 
 export const nodeNotAlone = (node: string, libraries: readonly string[]): UserError =>

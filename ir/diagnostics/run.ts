@@ -7,14 +7,14 @@ export const lossNotFinite = (loss: number, step: number, epoch: number, setting
   new UserError(
     501,
     `the loss is ${loss} at step ${step} (epoch ${epoch}): the training diverged`,
-    `lower --lr, raise --damping or lower --kl-clip (now ${settings}), and check that the data are scaled (--normalize); nothing was written`,
+    `lower --lr, raise --damping or lower --kl-clip (now ${settings}), and check that the data are scaled (--normalize); no model was written`,
   );
 
 export const weightsNotFinite = (name: string): UserError =>
   new UserError(
     502,
     `'${name}' holds values that are not finite after training: the training diverged`,
-    'lower --lr or raise --damping; nothing was written',
+    'lower --lr or raise --damping; no model was written',
   );
 
 export const cannotWrite = (path: string, why: string): UserError =>

@@ -6,6 +6,7 @@ import { contractionOps } from './contractions.js';
 import { curvatureOps } from './curvature.js';
 import type { OpDef } from './declare.js';
 import { elementwiseOps } from './elementwise.js';
+import { historyOps } from './history.js';
 import { normalizationOps } from './normalization.js';
 import { poolingOps } from './pooling.js';
 import { reductionOps } from './reductions.js';
@@ -19,6 +20,7 @@ const table = {
   ...poolingOps,
   ...normalizationOps,
   ...curvatureOps,
+  ...historyOps,
 };
 
 export type OpName = keyof typeof table;

@@ -15,7 +15,8 @@ import {
 } from '../../ir/diagnostics/data.js';
 import { product } from '../../ir/types.js';
 import { permutation } from './batches.js';
-import { type Examples, selectExamples } from './examples.js';
+import { type Examples, fingerprint, selectExamples } from './examples.js';
+import { gatherRows, type StoredExamples } from './gather.js';
 import type { Normalization } from './normalize.js';
 
 export interface Dataset {
@@ -24,6 +25,10 @@ export interface Dataset {
   readonly shape: readonly number[];
   /** Elements of one example's target; 0 where the loss takes none. */
   readonly targetWidth: number;
+  /** What tells these examples, as the model sees them, from others. */
+  fingerprint?(): string;
+  /** Moves the examples to memory that threads share, and says how they lie there. */
+  share?(): StoredExamples;
   /** Normalised examples of the rows `indices`, one after the other into `out` (length * product(shape), of the input's element type). */
   gather(indices: ArrayLike<number>, out: Float32Array | Int32Array | Uint8Array): void;
   /** Their targets into `out`: class numbers (i32), or values (f32). */
@@ -79,25 +84,29 @@ export function bindDataset(examples: Examples, manifest: Manifest, normalizatio
   }
   const targets = bindTargets(examples, manifest);
   const targetWidth = targets.length / count;
-  const scale = Float32Array.from(normalization.std, (s) => 1 / s);
-  const shift = Float32Array.from(normalization.mean, (m, g) => -m / normalization.std[g]);
-  const groups = scale.length;
+  let stored: StoredExamples = {
+    features,
+    size,
+    scale: Float32Array.from(normalization.std, (s) => 1 / s),
+    shift: Float32Array.from(normalization.mean, (m, g) => -m / normalization.std[g]),
+    inner: normalization.inner,
+  };
 
   return {
     count,
     shape,
     targetWidth,
+    fingerprint() {
+      const { features, scale, shift } = stored;
+      return `${fingerprint({ source, count, shape, features, targets, targetWidth })} x${[...scale]} +${[...shift]}`;
+    },
+    share() {
+      if (!(stored.features.buffer instanceof SharedArrayBuffer))
+        stored = { ...stored, features: shared(stored.features) };
+      return stored;
+    },
     gather(indices, out) {
-      for (let row = 0; row < indices.length; row++) {
-        const from = indices[row] * size;
-        const to = row * size;
-        for (let begin = 0, g = 0; begin < size; begin += normalization.inner, g = (g + 1) % groups) {
-          const [a, b] = [scale[g], shift[g]];
-          const end = groups === 1 ? size : Math.min(begin + normalization.inner, size);
-          for (let i = begin; i < end; i++) out[to + i] = features[from + i] * a + b;
-          if (groups === 1) break;
-        }
-      }
+      gatherRows(stored, indices, out);
     },
     gatherTargets(indices, out) {
       for (let row = 0; row < indices.length; row++)
@@ -137,4 +146,11 @@ function bindTargets(examples: Examples, manifest: Manifest): Int32Array | Float
   const bad = targets.findIndex((x) => !Number.isFinite(x));
   if (bad >= 0) throw notFinite(source, Math.floor(bad / width), bad % width, targets[bad]);
   return Float32Array.from(targets);
+}
+
+function shared<T extends Uint8Array | Float32Array>(data: T): T {
+  const Kind = data.constructor as new (memory: SharedArrayBuffer, offset: number, length: number) => T;
+  const copy = new Kind(new SharedArrayBuffer(data.byteLength), 0, data.length);
+  copy.set(data);
+  return copy;
 }

@@ -1,6 +1,8 @@
 /**
  * What every loader gives: examples as they lie in the file, before they are fitted to a model.
  */
+import { createHash } from 'node:crypto';
+
 export interface Examples {
   /** Where they came from; errors name it. */
   readonly source: string;
@@ -12,6 +14,14 @@ export interface Examples {
   /** [count, targetWidth]; class numbers where they were stored as integers. */
   readonly targets: Int32Array | Float32Array;
   readonly targetWidth: number;
+}
+
+/** SHA-256 of the examples and their targets, whatever file they came from. */
+export function fingerprint({ count, shape, features, targets, targetWidth }: Examples): string {
+  const hash = createHash('sha256').update(JSON.stringify([count, shape, targetWidth]));
+  for (const data of [features, targets])
+    hash.update(data.constructor.name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return hash.digest('hex');
 }
 
 /** The examples of the rows `index`, in that order. */

@@ -1,6 +1,7 @@
 /**
  * Which device an artifact runs on: the processor, a GPU, or whichever suits.
  */
+import { UserError } from '../../ir/diagnostics/error.js';
 import type { Artifact } from '../artifact.js';
 import type { Device } from './device.js';
 import { WasmDevice } from './wasm/device.js';
@@ -8,6 +9,8 @@ import { WasmDevice } from './wasm/device.js';
 export interface DeviceOptions {
   /** Without validation and bounds checks on a GPU. */
   readonly unchecked?: boolean;
+  /** Told why a GPU that was found is not used. */
+  readonly notice?: (text: string) => void;
 }
 
 /**
@@ -25,7 +28,14 @@ export async function openDevice(artifact: Artifact, spec = 'auto', options: Dev
   const { WebgpuDevice } = await import('./webgpu/device.js');
   if (spec !== 'auto' || !both)
     return WebgpuDevice.load(artifact, await requireAdapter(spec === 'auto' ? 'gpu' : spec, options.unchecked));
-  const found = await findAdapter(options).catch(() => undefined);
+  const { unchecked, notice } = options;
+  const found = await findAdapter({ unchecked }).catch(() => undefined);
   if (!found || found.software) return WasmDevice.load(artifact);
-  return WebgpuDevice.load(artifact, found);
+  try {
+    return await WebgpuDevice.load(artifact, found);
+  } catch (e) {
+    if (!(e instanceof UserError)) throw e;
+    notice?.(`${found.name} is not used: ${e.what} (E${e.code})`);
+    return WasmDevice.load(artifact);
+  }
 }

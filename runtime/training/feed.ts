@@ -1,18 +1,16 @@
 /**
  * Puts a batch into the input buffers of a function: examples, targets, and which rows are real. Rows that a short batch
- * lacks are zero with `valid` 0, so that they count in no mean. Scalars are written where the function takes them.
+ * lacks have `valid` 0, so that they count in no mean. Scalars are written where the function takes them.
  */
 import type { Manifest } from '../../ir/artifact.js';
-import { product } from '../../ir/types.js';
-import { type Dataset, dataInput } from '../data/dataset.js';
-import type { Device } from '../devices/device.js';
+import type { Batch } from '../data/batch.js';
+import { dataInput } from '../data/dataset.js';
+import { type Device, everyGuard } from '../devices/device.js';
 
 export type Scalars = Readonly<Record<string, number>>;
 
 export class Feed {
   private readonly inputs: ReadonlyMap<string, string>;
-  private readonly example: Float32Array | Int32Array | Uint8Array;
-  private readonly target: Int32Array | Float32Array;
   private readonly valid: Float32Array;
   private readonly dataName: string;
   private readonly metricsBuffer: string;
@@ -24,34 +22,22 @@ export class Feed {
     private readonly func: 'train' | 'eval',
   ) {
     const f = device.program.functions.find((fn) => fn.name === func)!;
-    const batch = manifest.batch[func];
-    const input = dataInput(manifest);
-    const target = manifest.loss.target;
-    const targetSize = batch * product(target?.shape.slice(1) ?? [0]);
     this.inputs = new Map(f.inputs.map((i) => [i.name, i.buffer]));
-    this.dataName = input.name;
-    const elements = batch * product(input.shape.slice(1));
-    const Elements = { f32: Float32Array, i32: Int32Array, u8: Uint8Array }[input.dtype];
-    this.example = new Elements(elements);
-    this.target = target?.dtype === 'i32' ? new Int32Array(targetSize) : new Float32Array(targetSize);
-    this.valid = new Float32Array(batch);
+    this.dataName = dataInput(manifest).name;
+    this.valid = new Float32Array(manifest.batch[func]);
     this.metricsBuffer = f.outputs.find((o) => o.name === 'metrics')!.buffer;
     this.metricNames = manifest.functions[func].metrics!;
   }
 
-  /** Writes a batch and the scalars, runs the function, and returns its metrics by name. */
-  async run(data: Dataset, rows: Int32Array, rng: Int32Array, scalars: Scalars): Promise<Record<string, number>> {
-    this.example.fill(0);
-    data.gather(rows, this.example);
-    this.target.fill(0);
-    data.gatherTargets(rows, this.target);
-    this.valid.fill(0).fill(1, 0, rows.length);
-    this.write(this.dataName, this.example);
-    this.write('target', this.target);
+  /** Writes a batch and the scalars, runs what is on of the function, and returns its metrics by name. */
+  async run(batch: Batch, rng: Int32Array, scalars: Scalars, guards = everyGuard): Promise<Record<string, number>> {
+    this.valid.fill(0).fill(1, 0, batch.count);
+    this.write(this.dataName, batch.examples);
+    this.write('target', batch.targets);
     this.write('valid', this.valid);
     this.write('rng', rng);
     for (const [name, value] of Object.entries(scalars)) this.write(name, Float32Array.of(value));
-    await this.device.run(this.func);
+    await this.device.run(this.func, guards);
     const values = await this.device.read(this.metricsBuffer);
     return Object.fromEntries(this.metricNames.map((name, i) => [name, Number(values[i])]));
   }

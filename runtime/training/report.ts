@@ -2,6 +2,7 @@
  * What a run tells whoever watches it. Losses are means over examples; accuracies are fractions, absent for regression.
  */
 import type { Manifest } from '../../ir/artifact.js';
+import type { RefreshShares, Statistic, StepRefreshes } from './refreshes.js';
 import type { Settings } from './settings.js';
 
 export interface StartReport {
@@ -12,9 +13,13 @@ export interface StartReport {
   readonly batch: number;
   readonly trainExamples: number;
   readonly validationExamples: number;
+  /** Steps that were done before, by the run that is continued; 0 for a new run. */
+  readonly continuedAfter: number;
+  /** What may go stale, in the order in which steps tell of it. */
+  readonly statistics?: readonly Statistic[];
 }
 
-export interface StepReport {
+export interface StepReport extends Partial<StepRefreshes> {
   /** From 1. */
   readonly step: number;
   /** From 1. */
@@ -30,6 +35,8 @@ export interface StepReport {
 export interface Evaluation {
   readonly loss: number;
   readonly accuracy?: number;
+  /** Whether the class is among the five likeliest; of evaluations, where there are more than five. */
+  readonly top5?: number;
   readonly count: number;
 }
 
@@ -57,6 +64,8 @@ export interface DoneReport {
   readonly dispatches: number;
   /** What one training step took of the device; submissions are 0 on one without a queue. */
   readonly perStep: { readonly dispatches: number; readonly submissions: number };
+  /** Shares of the statistics' elements that were refreshed. */
+  readonly refreshedShares?: RefreshShares;
 }
 
 export interface Reporter {

@@ -1,8 +1,10 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import onnxProto from 'onnx-proto';
 import { describe, expect, it } from 'vitest';
 import { compile } from '../../compiler/compile.js';
@@ -96,4 +98,17 @@ describe('the bundled runtime', () => {
     expect(err).toMatch(/^error E\d{3}: unknown command 'compile'/);
     expect(code).toBe(1);
   });
+});
+
+it.each(['dist/bin/loader-worker.js', 'dist/loader-worker.js'])('%s prepares batches', async (file) => {
+  const stored = {
+    ...{ features: Uint8Array.of(1, 2, 3, 4), size: 2, inner: 1 },
+    ...{ scale: Float32Array.of(2), shift: Float32Array.of(1) },
+  };
+  const preparation = { stored, shape: [2], seed: 0, augmentation: {} };
+  const worker = new Worker(`./${file}`, { workerData: { preparation, dtype: 'f32' } });
+  worker.postMessage({ t: 0, rows: Int32Array.of(1, 0), buffer: new ArrayBuffer(16) });
+  const [{ buffer }] = await once(worker, 'message');
+  expect([...new Float32Array(buffer)]).toEqual([7, 9, 3, 5]);
+  await worker.terminate();
 });

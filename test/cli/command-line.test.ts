@@ -1,11 +1,13 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Command } from 'commander';
 import onnxProto from 'onnx-proto';
 import { describe, expect, it } from 'vitest';
 import { runCommandLine } from '../../cli/command-line.js';
+import { runCommands } from '../../cli/commands.js';
 import { readSafetensors } from '../../ir/safetensors.js';
 import { VERSION } from '../../ir/version.js';
-import { copyModule, temporaryFolder, tinyFiles, writeTiny } from '../runtime/tiny-artifact.js';
+import { temporaryFolder, writeTiny } from '../runtime/tiny-artifact.js';
 
 interface Outcome {
   readonly code: number;
@@ -13,14 +15,20 @@ interface Outcome {
   readonly err: string;
 }
 
-async function spngdc(...args: string[]): Promise<Outcome> {
-  let [out, err] = ['', ''];
+/** A terminal, and what is written to it. */
+function collecting() {
+  const text = { out: '', err: '' };
   const terminal = {
-    stdout: { write: (t: string) => (out += t) },
-    stderr: { write: (t: string) => (err += t) },
+    stdout: { write: (t: string) => (text.out += t) },
+    stderr: { write: (t: string) => (text.err += t) },
   };
+  return [terminal, text] as const;
+}
+
+async function spngdc(...args: string[]): Promise<Outcome> {
+  const [terminal, text] = collecting();
   const code = await runCommandLine(args, terminal);
-  return { code, out, err };
+  return { code, ...text };
 }
 
 function fileOf(rows: string): string {
@@ -59,7 +67,7 @@ describe('spngdc run', () => {
     expect(code).toBe(0);
     expect(text).toContain('epoch 1  train loss 2.0000  validation loss 4.0000');
     expect(text).toContain('epoch 2 ');
-    expect(readdirSync(out).sort()).toEqual(['tiny.onnx', 'weights.safetensors']);
+    expect(readdirSync(out).sort()).toEqual(['curves.svg', 'metrics.jsonl', 'tiny.onnx', 'weights.safetensors']);
     // The tiny program sets w to the learning rate of its last step: 4 steps, linear decay, 0.25 * 1/4.
     const w = readSafetensors(readFileSync(join(out, 'weights.safetensors')), 'w').get('w')!.data;
     expect(w).toEqual(Float32Array.of(0.0625));
@@ -80,12 +88,49 @@ describe('spngdc run', () => {
     expect(lines.map((l) => l.event)).toEqual(['start', 'step', 'step', 'step', 'epoch', 'done', 'written']);
     expect(lines[0]).toMatchObject({ trainExamples: 3, validationExamples: 2 });
     expect(lines[4]).toMatchObject({ epoch: 1, step: 3, validation: { count: 2 } });
-    expect(lines[6].files).toEqual([join(out, 'weights.safetensors'), join(out, 'tiny.onnx')]);
+    const names = ['weights.safetensors', 'tiny.onnx', 'curves.svg', 'metrics.jsonl'];
+    expect(lines[6].files).toEqual(names.map((name) => join(out, name)));
+    // The same lines stay in the folder, whatever is shown; the curves are made of them.
+    const kept = readFileSync(join(out, 'metrics.jsonl'), 'utf8');
+    expect(
+      kept
+        .trimEnd()
+        .split('\n')
+        .map((l) => JSON.parse(l)),
+    ).toEqual(lines.slice(0, 6));
+    expect(readFileSync(join(out, 'curves.svg'), 'utf8')).toMatch(
+      /<svg[\s\S]*>loss<[\s\S]*<polyline points="\d[\s\S]*<\/svg>/,
+    );
+  });
+
+  it('takes a preset in place of what was compiled in, says what the artifact lacks, and prints all settings', async () => {
+    const { code, out, err } = await spngdc(
+      ...[
+        'run',
+        writeTiny(),
+        '--data',
+        csv(1, 3),
+        '--preset',
+        'sp-ngd-64k',
+        '--epochs',
+        '1',
+        '--out',
+        temporaryFolder(),
+      ],
+    );
+    expect(code).toBe(0);
+    expect(out).toContain('preset sp-ngd-64k');
+    expect(out).toContain('lr 0.04: polynomial, power 2.9, from epoch 2 to 64.5');
+    expect(out).toContain('momentum 0.95 (tied)');
+    expect(out).toContain('damping 0.00015 (constant), KL clip off, weight rescaling off');
+    expect(err).toBe(
+      'note: the preset sp-ngd-64k wants what this artifact lacks: weight rescaling always, not off (compile --weight-rescaling always)\n',
+    );
   });
 
   it('is quiet but for the end', async () => {
     const { out } = await spngdc('run', writeTiny(), '--data', csv(1), '--quiet', '--out', temporaryFolder());
-    expect(out).toMatch(/^trained 2 steps in .*\nwrote .*\nwrote .*\n$/);
+    expect(out).toMatch(/^trained 2 steps in .*\n(wrote .*\n){4}$/);
   });
 
   const results = (): string => join(temporaryFolder(), 'results');
@@ -104,12 +149,59 @@ describe('spngdc run', () => {
       'damping for sgd',
       () => ['run', writeTiny((m) => (m.optimizer = 'sgd')), '--data', csv(1), '--damping', '1'],
     ],
+    ['603', 'an interval where nothing goes stale', () => ['run', writeTiny(), '--data', csv(1), '--interval', '3']],
+    [
+      '603',
+      'alpha at fixed intervals',
+      () => ['run', writeTiny((m) => (m.defaults.staleness = 'fixed')), '--data', csv(1), '--alpha', '0.1'],
+    ],
+    ['602', 'alpha and an interval', () => ['run', writeTiny(), '--data', csv(1), '--alpha', '0.1', '--interval', '3']],
+    ['603', 'a trust coefficient for spngd', () => ['run', writeTiny(), '--data', csv(1), '--trust-coefficient', '1']],
+    [
+      '603',
+      'weight decay that was not compiled in',
+      () => ['run', writeTiny(), '--data', csv(1), '--weight-decay', '1'],
+    ],
+    [
+      '603',
+      'a KL clip that was not compiled in',
+      () => ['run', writeTiny((m) => (m.defaults.kl_clip = 0)), '--data', csv(1), '--kl-clip', '1'],
+    ],
+    [
+      '605',
+      'the paper for sgd',
+      () => ['run', writeTiny((m) => (m.optimizer = 'sgd')), '--data', csv(1), '--preset', 'sp-ngd-4k'],
+    ],
   ] as [string, string, () => string[]][])('E%s: %s; exit 1, nothing written', async (code, _what, args) => {
     const out = results();
     const outcome = await spngdc(...args(), '--out', out);
     expect(outcome.err).toMatch(new RegExp(`^error E${code}: `));
     expect(outcome.code).toBe(1);
     expect(existsSync(out)).toBe(false);
+  });
+
+  it('continues with --resume, and says of options what hinders', async () => {
+    const out = temporaryFolder();
+    const args = ['run', writeTiny(), '--data', csv(1, 3), '--out', out];
+    expect((await spngdc(...args, '--checkpoint-every', '3', '--keep', '1')).code).toBe(0);
+    expect(readdirSync(join(out, 'checkpoints'))).toEqual(['step-00000003.ckpt']);
+    const resumed = await spngdc(...args, '--resume');
+    expect(resumed.out).toContain('continued after step 3');
+    expect(resumed.code).toBe(0);
+    expect((await spngdc(...args, '--checkpoint-every', 'epoch')).err).toMatch(/^error E525: /);
+    expect((await spngdc(...args, '--resume', '--lr', '2')).err).toMatch(/^error E524: .*--lr was 0.5, now 2/);
+    const other = ['run', args[1], '--data', csv(1, 4), '--out', out];
+    expect((await spngdc(...other, '--resume')).err).toMatch(/^error E524: .*--data/);
+    expect((await spngdc(...args, '--keep', '2')).err).toMatch(/^error E603: /);
+  });
+
+  it('E503 where checkpoints cannot be written', async () => {
+    const out = temporaryFolder();
+    writeFileSync(join(out, 'checkpoints'), '');
+    const { code, err } = await spngdc('run', writeTiny(), '--data', csv(1), '--out', out, '--resume');
+    expect(err).toMatch(/^error E503: /);
+    expect(code).toBe(1);
+    expect(readdirSync(out)).toEqual(['checkpoints']);
   });
 
   it('E503 where the results cannot be written', async () => {
@@ -122,19 +214,33 @@ describe('spngdc run', () => {
   });
 });
 
+it('a kernel that leaves its memory is a numbered error: E424', async () => {
+  const dir = writeTiny((m) => (m.programs[0].kernels[1].grid = 2 ** 30));
+  const { code, err } = await spngdc('run', dir, '--data', csv(1), '--quiet');
+  expect(err).toMatch(/^error E424: .*\n {2}at train\.s0 \(copy2\)\n/);
+  expect(code).toBe(1);
+});
+
 describe('faults of our own', () => {
-  /** A kernel that traps: it is given a grid beyond memory. */
-  const trapping = (): string =>
-    writeTiny((m) => (m.programs[0].kernels[1].grid = 2 ** 30), tinyFiles().set('kernels/program.wasm', copyModule()));
+  async function broken(): Promise<Outcome> {
+    const [terminal, text] = collecting();
+    const add = (program: Command): void => {
+      program.command('break').action(() => {
+        throw new Error('a pass broke the graph');
+      });
+    };
+    const code = await runCommands({ description: '', examples: '', add: [add] }, ['break'], terminal);
+    return { code, ...text };
+  }
   it('are one line and exit 70', async () => {
-    const { code, err } = await spngdc('run', trapping(), '--data', csv(1), '--quiet');
+    const { code, err } = await broken();
     expect(code).toBe(70);
-    expect(err).toMatch(/^fault: train\.s0 \(copy2\) trapped: .*this is a fault of spngdc.*\n$/);
+    expect(err).toMatch(/^fault: a pass broke the graph: .*this is a fault of spngdc.*\n$/);
   });
   it('show where with SPNGDC_DEBUG', async () => {
     process.env.SPNGDC_DEBUG = '1';
     try {
-      expect((await spngdc('run', trapping(), '--data', csv(1), '--quiet')).err).toContain('at WasmDevice.run');
+      expect((await broken()).err).toContain('command-line.test.ts');
     } finally {
       delete process.env.SPNGDC_DEBUG;
     }
@@ -189,6 +295,7 @@ describe('the grammar', () => {
     [['run', 'x', '--data', 'd', '--lr', 'fast'], "option '--lr <x>'"],
     [['run', 'x', '--data', 'd', '--split', '2'], 'between 0 and 1'],
     [['run', 'x', '--data', 'd', '--steps', '1.5'], 'whole number'],
+    [['run', 'x', '--data', 'd', '--checkpoint-every', 'day'], 'whole number'],
     [['run', 'x', '--data', 'd', '--what'], "unknown option '--what'"],
     [['compile', 'm.onnx', '--optimizer', 'adam'], 'Allowed choices are spngd, sgd'],
     [['compile', 'm.onnx', '--seed', '-1'], "option '--seed <n>'"],

@@ -14,6 +14,7 @@ const dir = 'docs/example';
 const stages = runPasses(tinyModel(), 'tiny.onnx', { batch: 8 });
 
 const [wasm, webgpu] = stages.code;
+const [adaptive] = runPasses(tinyModel(), 'tiny.onnx', { batch: 8, staleness: 'adaptive', targets: ['wasm'] }).code;
 /** The first layer on a GPU: its product with bias and Relu. */
 const layer = webgpu.kernels.find(
   (k) => k.name === webgpu.program.functions.find((f) => f.name === 'train')!.segments[0].steps[0].variants[0].kernel,
@@ -24,6 +25,7 @@ const texts: Record<string, string> = {
   'tiny.train.spn': printModule(stages.train),
   'tiny.kernels.spn': wasm.kernels.map(printKernel).join('\n'),
   'tiny.program.spn': printProgram(wasm.program),
+  'tiny.adaptive.program.spn': printProgram(adaptive.program),
   'tiny.webgpu.kernels.spn': webgpu.kernels.map(printKernel).join('\n'),
   'tiny.webgpu.program.spn': printProgram(webgpu.program),
   'tiny.layer.wgsl': printWgsl(layer),
@@ -62,6 +64,7 @@ describe('the running example', () => {
       'tiny.kernels.spn',
       'tiny.layer.wgsl',
       'tiny.program.spn',
+      'tiny.adaptive.program.spn',
       'tiny.webgpu.program.spn',
     ]);
     for (const [, name, block] of blocks) {

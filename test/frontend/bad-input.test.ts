@@ -7,7 +7,7 @@ import { UserError } from '../../ir/diagnostics/error.js';
 import { mix32 } from '../../ir/random.js';
 import { verifyModule } from '../../ir/verify.js';
 import { hasData, model, noise } from './forward.js';
-import { floats, type Graph, ints, node, onnxFile, valueInfo } from './make-onnx.js';
+import { branch, floats, type Graph, ints, node, onnxFile, valueInfo } from './make-onnx.js';
 
 const load = (bytes: Uint8Array, options: Partial<ImportOptions> = {}) =>
   importOnnx(bytes, { fileName: 'test.onnx', seed: 0, ...options });
@@ -22,7 +22,15 @@ interface Bad {
   readonly options?: Partial<ImportOptions>;
 }
 
+/** A Relu in the branch of an If, in the branch of an If, and so on. */
+const nested = (depth: number): Graph => {
+  let nodes = [node('Relu', ['x'], ['y'])];
+  for (let i = 0; i < depth; i++) nodes = [node('If', ['yes'], ['y'], { then_branch: branch('then', nodes, ['y']) })];
+  return { nodes, initializers: [{ name: 'yes', dims: [], dataType: 9, int32Data: [1] }] };
+};
+
 const bad: Readonly<Record<string, Bad>> = {
+  'graphs in graphs without end': { code: 102, says: /nested/, graph: nested(300) },
   'a cycle': {
     code: 103,
     says: /Relu_a -> Tanh_b -> Relu_a/,
@@ -207,6 +215,12 @@ function survives(bytes: Uint8Array, what: string): 'module' | 'error' {
     return 'error';
   }
 }
+
+it('names of nodes in nested graphs grow with their depth, no faster', () => {
+  const { module } = load(onnxFile(nested(40)));
+  const names = module.functions.flatMap((f) => f.nodes.map((n) => (n.loc.kind === 'onnx' ? n.loc.node : '')));
+  expect(Math.max(...names.map((n) => n.length))).toBeLessThan(40 * 10);
+});
 
 describe.runIf(hasData)('mutations', () => {
   const sources = hasData

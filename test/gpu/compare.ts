@@ -3,7 +3,7 @@
  */
 import type { Expected } from './problem.js';
 
-/** Not a number, the infinities and zeros of either sign are themselves; others are as near as the tolerance says. */
+/** What is not a number must be none, and infinities themselves; others are as near as the tolerance says. */
 export function complaint({ name, values, flushed, tolerance }: Expected, got: ArrayLike<number>): string | undefined {
   if (got.length !== values.length) return `${name} has ${got.length} elements, not ${values.length}`;
   let largest = 0;
@@ -13,6 +13,8 @@ export function complaint({ name, values, flushed, tolerance }: Expected, got: A
     // What is beyond f32 is infinite there.
     const rounded = Math.fround(want);
     if (Object.is(x, rounded) || x === rounded) return true;
+    // Nothing is near to an infinity, or to what is not a number.
+    if (!Number.isFinite(rounded)) return false;
     return Math.abs(x - want) <= Math.max(absolute, relative * largest, own * Math.abs(want));
   };
   for (let i = 0; i < values.length; i++) {

@@ -42,8 +42,16 @@ function report(name: string, wrong: string | undefined): void {
   }
 }
 
+/** Where there is no terminal, a long run says that it lives this often, in milliseconds. */
+const LINE_INTERVAL = 30_000;
+let shown = performance.now();
+
 function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${text}`);
+  else if (text !== '' && performance.now() - shown > LINE_INTERVAL) {
+    shown = performance.now();
+    process.stderr.write(`${text}\n`);
+  }
 }
 
 function chosen(large: boolean): Test[] {

@@ -155,7 +155,7 @@ export function joinedProblem(name: string, func: Func): Problem {
   return { name, ways: [{ name: 'one dispatch', work }] };
 }
 
-const isDenormal = (x: number): boolean => x !== 0 && Math.abs(x) < 2 ** -126;
+export const isDenormal = (x: number): boolean => x !== 0 && Math.abs(x) < 2 ** -126;
 
 function expectations(func: Func, inputs: Inputs, tolerance: Tolerance, flushes: boolean): Expected[] {
   const given = (alter: (x: number) => number): Record<string, Float64Array> =>

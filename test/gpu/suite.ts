@@ -3,6 +3,7 @@
  */
 import { contractionProblems } from './contractions.js';
 import type { TestDevice } from './device.js';
+import { historyProblems } from './history.js';
 import { inverseProblems } from './inverses.js';
 import { joinedProblems } from './joined.js';
 import { matrixProblems } from './matrices.js';
@@ -16,6 +17,7 @@ export const problems: readonly Problem[] = [
   ...viewProblems,
   ...reductionProblems,
   ...selectionProblems,
+  ...historyProblems,
   ...contractionProblems,
   ...windowProblems,
   ...inverseProblems,

@@ -35,10 +35,11 @@ function pooling(c: Pool): Problem[] {
   const out = [c.shape[0], c.shape[1], attrs.height, attrs.width];
   const what = `of [${c.shape}], kernel ${kernel}, strides ${strides}, pads ${pads}${dilations ? `, dilations ${dilations}` : ''}`;
 
+  const dilated = { ...attrs, dilations: dilations ?? [1, 1] };
   const m = builder();
   const x = m.input('x', tensor('f32', c.shape));
-  m.output('y', m.add(m.node('max_pool', [x], { attrs }), m.fill(1)));
-  const dx = m.node('max_pool_grad', [x, m.mul(m.input('dy', tensor('f32', out)), m.fill(2))], { attrs });
+  m.output('y', m.add(m.node('max_pool', [x], { attrs: dilated }), m.fill(1)));
+  const dx = m.node('max_pool_grad', [x, m.mul(m.input('dy', tensor('f32', out)), m.fill(2))], { attrs: dilated });
   m.output('dx', m.select(m.node('less', [x, m.fill(5)]), dx, m.fill(0.5)));
   // Whole numbers: some are equal, and f32 and float64 agree on which is the largest.
   const inputs = () => ({ x: noise(product(c.shape)).map((v) => Math.round(v * 20)), dy: noise(product(out), 3) });

@@ -8,6 +8,7 @@ import { evaluateOp, inferTypes, type OpCases, typeOf } from './ops/case.js';
 import { contractionCases } from './ops/contractions.js';
 import { curvatureCases } from './ops/curvature.js';
 import { elementwiseCases } from './ops/elementwise.js';
+import { historyCases } from './ops/history.js';
 import { normalizationCases } from './ops/normalization.js';
 import { poolingCases } from './ops/pooling.js';
 import { reductionCases } from './ops/reductions.js';
@@ -21,6 +22,7 @@ const cases: Record<OpName, OpCases> = {
   ...poolingCases,
   ...normalizationCases,
   ...curvatureCases,
+  ...historyCases,
 };
 
 const without = (attrs: Attrs, name: string): Attrs =>

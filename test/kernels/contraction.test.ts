@@ -60,7 +60,7 @@ function check(
   const onDawn = turn % 6 === 0;
   const results = want.reduce((n, w) => Math.max(n, w.length), 0);
   // What is large is for the CPU's own blocks; an interpreter would take minutes.
-  const large = results * terms > 2e6;
+  const large = results * terms > 5e5;
   for (const choice of large
     ? []
     : [undefined, gpuChoices[turn % gpuChoices.length], gpuChoices[(turn + 3) % gpuChoices.length]]) {

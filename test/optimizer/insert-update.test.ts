@@ -4,7 +4,6 @@
  */
 import { describe, expect, it } from 'vitest';
 import { insertUpdate, type UpdateOptions } from '../../compiler/optimizer/insert-update.js';
-import { resolvePreset } from '../../compiler/optimizer/presets.js';
 import { mergeCommonSubexpressions } from '../../compiler/passes/common-subexpressions.js';
 import { removeDeadCode } from '../../compiler/passes/dead-code.js';
 import { expandComposites } from '../../compiler/passes/expand-composites.js';
@@ -21,7 +20,7 @@ interface Step {
 }
 
 function compile(net: Net, batch: number, options: UpdateOptions): Step {
-  const { module } = options.optimizer === 'sgd' ? differentiated(net, batch) : withCurvature(net, batch);
+  const { module } = options.optimizer === 'spngd' ? withCurvature(net, batch) : differentiated(net, batch);
   const done = insertUpdate(module, options);
   verifyModule(done.module);
   return { module: done.module, train: findFunction(done.module, 'train'), names: done.metrics.train };
@@ -76,6 +75,41 @@ describe('sgd', () => {
   });
 });
 
+describe('lars', () => {
+  /** You et al., algorithm 1: local rate eta |w| / (|g| + beta |w|) on weights; biases step as by SGD without decay. */
+  it('is momentum with a rate for each weight that is relative to its norm', () => {
+    const s = compile(mlp, 4, { optimizer: 'lars' });
+    const [lr, momentum, beta, eta] = [0.5, 0.9, 0.01, 0.02];
+    const scalars = { lr, momentum, weight_decay: beta, trust_coefficient: eta };
+    // A weight of zero leaves it by a plain step.
+    const start = { ...initialState(s.module), w2: new Float64Array(12) };
+    const plain = differentiated(mlp, 4).train;
+    let [state, velocity]: [State, State] = [start, {}];
+    for (let step = 0; step < 3; step++) {
+      const g = evaluate(plain, data as never, state).outputs;
+      const next = run(s, { ...data, ...scalars }, state).state;
+      for (const p of ['w1', 'b1', 'w2', 'b2']) {
+        const [w, gradient] = [state[p], g[`gradient(${p})`]];
+        const weight = p.startsWith('w');
+        const ratio =
+          !weight || norm(w) === 0 || norm(gradient) === 0 ? 1 : (eta * norm(w)) / (norm(gradient) + beta * norm(w));
+        const before = velocity[p] ?? new Float64Array(w.length);
+        velocity = {
+          ...velocity,
+          [p]: w.map((x, i) => momentum * before[i] - lr * ratio * (gradient[i] + (weight ? beta * x : 0))),
+        };
+        expectClose(next[`${p}.velocity`], velocity[p]);
+        expectClose(
+          next[p],
+          w.map((x, i) => x + velocity[p][i]),
+        );
+      }
+      state = next;
+    }
+    expect(s.names).toEqual(['loss', 'correct', 'count']);
+  });
+});
+
 describe('spngd', () => {
   const scalars = { lr: 0.1, momentum: 0.9, damping: 0.01, kl_bound: 1e-3 };
   const weights = ['w1', 'b1', 'w2', 'b2'];
@@ -123,6 +157,23 @@ describe('spngd', () => {
     expect(norm(always.w1)).toBeCloseTo(Math.sqrt(8), 8);
     expect(norm(always.w2)).toBeCloseTo(Math.sqrt(6), 8);
     for (const p of ['b1', 'b2', 'w1.velocity']) expectClose(always[p], off[p]);
+  });
+
+  it('lets weights decay beside the natural step, where that is asked for', () => {
+    const start = initialState(compile(mlp, 4, { optimizer: 'spngd' }).module);
+    const of = (weightDecay: boolean) =>
+      run(compile(mlp, 4, { optimizer: 'spngd', weightDecay }), { ...data, ...scalars, weight_decay: 0.01 }, start);
+    const [without, decayed] = [of(false), of(true)];
+    // The clip holds the natural step alone.
+    expect(without.metrics.kl_scale).toBeLessThan(1);
+    expect(decayed.metrics.kl_scale).toBeCloseTo(without.metrics.kl_scale, 12);
+    for (const p of weights) {
+      const wd = p.startsWith('w') ? 0.01 : 0;
+      expectClose(
+        decayed.state[p],
+        without.state[p].map((w, i) => w - 0.1 * wd * start[p][i]),
+      );
+    }
   });
 
   it('never lets what is not finite reach the weights, and counts it', () => {
@@ -210,19 +261,5 @@ describe('on badly scaled data', () => {
     );
     expect(spngd).toBeLessThan(80);
     expect(Math.min(...sgd)).toBe(Number.POSITIVE_INFINITY);
-  });
-});
-
-describe('presets', () => {
-  it('follow the batch', () => {
-    expect(resolvePreset('spngd', 64)).toMatchObject({ preset: 'default', lr: 0.02, damping: 1e-2, kl_clip: 1e-3 });
-    expect(resolvePreset('spngd', 4096)).toMatchObject({
-      lr: 0.1,
-      kl_clip: 1e-2,
-      momentum: 0.9,
-      momentum_rule: 'tied',
-    });
-    expect(resolvePreset('spngd', 16_384).lr).toBe(0.25);
-    expect(resolvePreset('sgd', 128)).toMatchObject({ preset: 'sgd', lr: 0.05, weight_decay: 1e-4 });
   });
 });

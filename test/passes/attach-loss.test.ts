@@ -105,6 +105,42 @@ describe('softmax cross-entropy', () => {
     expect(run(module, 'train', { x, valid, target: soft }).outputs.loss[0]).toBeCloseTo(sum / 6, 12);
   });
 
+  it('counts in eval, of more than five classes, where the class is among the first five: of ties the first, NaN not', () => {
+    const net: Net = { forward: (b) => b.input('x', tensor('f32', [N, 7])) };
+    const rows = [
+      [7, 6, 5, 4, 3, 2, 1],
+      [7, 6, 5, 4, 3, 2, 1],
+      // Classes 4 to 6 tie for the fifth place.
+      [7, 6, 5, 4, 3, 3, 3],
+      [7, 6, 5, 4, Number.NaN, 2, 1],
+    ];
+    const top5 = (labels: number[], which = [1, 1, 1, 1]) =>
+      run(attachLoss(modelOf(net)).module, 'eval', { x: rows.flat(), valid: which, target: labels }).outputs.top5[0];
+    expect(top5([4, 5, 4, 3])).toBe(3);
+    expect(top5([4, 5, 5, 3])).toBe(2);
+    expect(top5([5, 4, 4, 4])).toBe(2);
+    expect(top5([4, 4, 4, 0], [0, 1, 0, 1])).toBe(2);
+    const hot = (labels: number[]) =>
+      labels.flatMap((l) => Array.from({ length: 7 }, (_, c) => (c === l ? 0.9 : 0.1 / 6)));
+    const soft = attachLoss(modelOf(net), { labels: 'soft' }).module;
+    const given = { x: rows.flat(), valid: [1, 1, 1, 1], target: hot([4, 5, 4, 3]) };
+    expect(run(soft, 'eval', given).outputs.top5[0]).toBe(3);
+    expect(run(soft, 'train', given).outputs).not.toHaveProperty('top5');
+    expect(run(attachLoss(modelOf(plain)).module, 'eval', { x, valid, target }).outputs).not.toHaveProperty('top5');
+  });
+
+  it('and of a sequence the share of its positions', () => {
+    const net: Net = { forward: (b) => b.input('x', tensor('f32', [N, 2, 6])) };
+    const up = [1, 2, 3, 4, 5, 6];
+    const rows = Array.from({ length: 8 }, () => up).flat();
+    const { outputs } = run(attachLoss(modelOf(net)).module, 'eval', {
+      x: rows,
+      valid,
+      target: [0, 1, 1, 2, 0, 0, 5, 0],
+    });
+    expect(outputs.top5[0]).toBeCloseTo(0.5 + 1 + 0.5, 12);
+  });
+
   it('leaves predict as it was', () => {
     const before = modelOf(softmax);
     const { module } = attachLoss(before);

@@ -1,5 +1,5 @@
 /**
- * Executes an assembled program in its memories, at the planned offsets, each kernel by the interpreter or as WebAssembly:
+ * Executes an assembled program in its memories, at the planned offsets, each kernel by the interpreter, as WebAssembly or on Dawn:
  * what tests of fusion, in-place updates and the memory plan need. For a GPU each step is held to what WebGPU lets a dispatch
  * bind, and iterations of a grid may run backwards: they promise to be independent.
  */
@@ -11,22 +11,21 @@ import { printWasm } from '../../compiler/targets/wasm/print.js';
 import { add, i32, type Kernel, letI, ref, type Stmt, sub } from '../../ir/kernel.js';
 import { interpret, type KernelData } from '../../ir/kernel-interpret.js';
 import type { Buffer, ProgramFunction } from '../../ir/program.js';
+import { runDawn } from '../targets/run-dawn.js';
 
-export type By = 'interpreter' | 'interpreter, backwards' | 'wasm';
+export type By = 'interpreter' | 'interpreter, backwards' | 'wasm' | 'Dawn';
 
 /** The kernel with the iterations of its grid loops in the opposite order. */
 export function backwards(kernel: Kernel): Kernel {
   const turn = (s: Stmt): Stmt => {
-    if (s.kind !== 'for')
-      return withBlocks(
-        s,
-        blocksOf(s).map((b) => b.map(turn)),
-      );
-    const body = s.body.map(turn);
-    if (s.bind !== 'grid' || s.step !== 1) return { ...s, body };
-    const from = `${s.var}.backwards`;
-    const at = sub(sub(add(s.lo, s.hi), i32(1)), ref(from));
-    return { ...s, var: from, body: [letI(s.var, at), ...body] };
+    const inner = withBlocks(
+      s,
+      blocksOf(s).map((b) => b.map(turn)),
+    );
+    if (inner.kind !== 'for' || inner.bind !== 'grid' || inner.step !== 1) return inner;
+    const from = `${inner.var}.backwards`;
+    const at = sub(sub(add(inner.lo, inner.hi), i32(1)), ref(from));
+    return { ...inner, var: from, body: [letI(inner.var, at), ...inner.body] };
   };
   return { ...kernel, body: kernel.body.map(turn) };
 }
@@ -46,8 +45,11 @@ export class ProgramRun {
     this.kernels = new Map(kernels.map((k) => [k.name, by === 'interpreter, backwards' ? backwards(k) : k]));
     if (by !== 'wasm') {
       this.memories = new Map(program.memories.map((m) => [m.name, new ArrayBuffer(Math.ceil(m.bytes / 4) * 4)]));
-      this.call = (kernel, args) =>
-        interpret(kernel, Object.fromEntries(kernel.params.map((p, i) => [p.name, this.view(args[i])])));
+      this.call = (kernel, args) => {
+        const bound = Object.fromEntries(kernel.params.map((p, i) => [p.name, this.view(args[i])]));
+        if (by !== 'Dawn') interpret(kernel, bound);
+        else for (const [name, data] of Object.entries(runDawn(kernel, bound))) bound[name].set(data as never);
+      };
     } else {
       const [{ name, bytes }] = program.memories;
       const printed = printWasm(kernels);

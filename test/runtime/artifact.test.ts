@@ -59,6 +59,11 @@ describe('loading an artifact', () => {
     ],
     ['another batch than the buffers hold', 409, (m) => (m.batch.train = 2)],
     ['another example than the buffers hold', 409, (m) => (m.inputs[0].shape = [1, 5])],
+    ['an input of another type than a run writes', 409, (m) => (m.inputs[0].dtype = 'i32')],
+    ['a target that the loss does not have', 409, (m) => (m.programs[0].functions[1].inputs[0].name = 'target')],
+    ['an input that no run writes', 409, (m) => (m.programs[0].functions[1].inputs[1].name = 'learning')],
+    ['a scalar in a longer buffer', 409, (m) => (m.programs[0].functions[1].inputs[1].buffer = 'train.x')],
+    ['a kernel that no GPU knows to run', 425, (m) => (m.programs[0].target = 'webgpu')],
     ['a step with an unknown buffer', 412, (m) => (m.programs[0].functions[1].segments[0].steps[0].args[0] = 'b')],
     ['an input with an unknown buffer', 412, (m) => (m.programs[0].functions[1].inputs[0].buffer = 'b')],
     [
@@ -164,7 +169,15 @@ describe('the wasm device', () => {
     ['a module that imports another memory', 414, undefined, copyModule(5, 'env', 'other')],
     ['a kernel that is not exported', 414, (m) => (m.programs[0].kernels[0].name = 'init'), copyModule()],
     ['a kernel with other parameters', 411, undefined, copyModule(4)],
-    ['a program for another target', 419, (m) => (m.programs[0].target = 'webgpu'), copyModule()],
+    [
+      'a program for another target',
+      419,
+      (m) => {
+        m.programs[0].target = 'webgpu';
+        for (const k of m.programs[0].kernels) k.dispatch = { workgroups: [1, 1], access: ['read', 'readwrite'] };
+      },
+      copyModule(),
+    ],
     [
       'a feature that the device lacks',
       415,

@@ -5,7 +5,13 @@ import type { Dataset } from '../../runtime/data/dataset.js';
 import type { ArrayData, Device } from '../../runtime/devices/device.js';
 import { evaluate, train } from '../../runtime/training/loop.js';
 import type { EpochReport, StepReport } from '../../runtime/training/report.js';
-import { resolveSettings } from '../../runtime/training/settings.js';
+import {
+  type Overrides,
+  presetMisfits,
+  resolveSettings,
+  settingsInFull,
+  settingsRecord,
+} from '../../runtime/training/settings.js';
 import { initialise, readTrained } from '../../runtime/training/state.js';
 import { tinyFiles, tinyManifest } from './tiny-artifact.js';
 import { userError } from './user-error.js';
@@ -196,6 +202,14 @@ describe('the training loop', () => {
     expect(device.calls).toHaveLength(5);
   });
 
+  it('has top-5 where the program counts it', async () => {
+    const device = new FakeDevice((_, { 'eval.valid': rows }) => [sum(rows), 1, 2, sum(rows)]);
+    const { train: trained } = manifest().functions;
+    const m = manifest({ functions: { train: trained, eval: { metrics: ['loss_sum', 'correct', 'top5', 'count'] } } });
+    expect(await evaluate(device, m, dataset(7))).toEqual({ loss: 1, accuracy: 3 / 7, top5: 6 / 7, count: 7 });
+    expect((await evaluate(new FakeDevice(steady), manifest(), dataset(7))).top5).toBeUndefined();
+  });
+
   it('has no accuracy where nothing is classified', async () => {
     const device = new FakeDevice(() => [2, 1]);
     const m = manifest({
@@ -211,12 +225,68 @@ describe('settings', () => {
     expect(resolveSettings(m, {}, 10)).toMatchObject({
       totalSteps: 6,
       stepsPerEpoch: 3,
-      damping: 0.01,
+      damping: { value: 0.01, warmup: 0 },
       klClip: 1e-3,
       seed: 3,
     });
     expect(resolveSettings(m, { epochs: 0.5 }, 10).totalSteps).toBe(2);
     expect(resolveSettings(m, { steps: 5 }, 10).schedule.end).toBeCloseTo(5 / 3, 12);
+  });
+
+  it('are those of a preset where one is named; what is part of the graph stays', () => {
+    const m = manifest();
+    const s = resolveSettings(m, { preset: 'sp-ngd-32k', momentum: 0.5 }, 10);
+    expect(s).toMatchObject({
+      ...{ preset: 'sp-ngd-32k', totalSteps: 45 * 3, momentum: 0.5, damping: { value: 2e-4 } },
+      schedule: { lr: 3e-2, power: 3.5, start: 1.5, end: 49.5 },
+      ...{ klClip: Infinity, weightRescaling: 'off' },
+    });
+    // A longer run ends the schedule where it ends, unless an end is given.
+    expect(resolveSettings(m, { preset: 'sp-ngd-32k', epochs: 60 }, 10).schedule.end).toBe(60);
+    expect(resolveSettings(m, { preset: 'sp-ngd-32k', epochs: 60, lrEnd: 5 }, 10).schedule.end).toBe(5);
+    expect(presetMisfits(m, 'sp-ngd-32k')).toHaveLength(1);
+    expect(presetMisfits(m, 'default')).toHaveLength(0);
+    const plain = manifest({ defaults: { ...m.defaults, kl_clip: 0 } });
+    expect(resolveSettings(plain, { preset: 'default', klClip: 1 }, 10).klClip).toBe(Infinity);
+    expect(presetMisfits(plain, 'default')).toHaveLength(1);
+  });
+
+  it('are printed in full', () => {
+    const lines = settingsInFull(resolveSettings(manifest(), { warmup: 1, warmupFrom: 0.1 }, 10), 'spngd').join('\n');
+    for (const text of [
+      'lr 0.5: polynomial, power 1, from epoch 0 to 2, warm-up 1 epochs from 0.1',
+      'momentum 0.9 (tied), weight decay off',
+      'damping 0.01 (constant), KL clip 0.001, decaying',
+      'weight rescaling off',
+    ])
+      expect(lines).toContain(text);
+  });
+
+  it('are recorded by the option that sets each, so that a run continued with another one can say which', () => {
+    const m = manifest();
+    const defaults = { ...m.defaults, weight_decay: 1e-4, staleness: 'adaptive', staleness_alpha: 0.1 } as const;
+    const record = (overrides: Overrides) => settingsRecord(resolveSettings({ ...m, defaults }, overrides, 10));
+    const others: Readonly<Record<string, Overrides>> = {
+      ...{ '--lr': { lr: 2 }, '--lr-schedule': { lrSchedule: 'constant' }, '--lr-power': { lrPower: 2 } },
+      ...{ '--lr-start': { lrStart: 1 }, '--lr-end': { lrEnd: 7 }, '--warmup': { warmup: 1 } },
+      ...{ '--warmup-from': { warmupFrom: 0.5 }, '--momentum': { momentum: 0.5 }, '--seed': { seed: 8 } },
+      ...{ '--momentum-rule': { momentumRule: 'corrected' }, '--damping': { damping: 1 } },
+      ...{ '--damping-from': { dampingFrom: 1 }, '--damping-warmup': { dampingWarmup: 1 }, '--kl-clip': { klClip: 1 } },
+      ...{ '--kl-decay': { klDecay: false }, '--weight-decay': { weightDecay: 1 } },
+      ...{ '--trust-coefficient': { trustCoefficient: 1 }, '--epochs or --steps': { steps: 2 } },
+      ...{ '--alpha': { alpha: 1 }, '--bounded': { bounded: true }, '--lag': { lag: 1 } },
+      ...{ '--reinvert': { reinvert: true } },
+    };
+    const before = record({});
+    for (const [option, overrides] of Object.entries(others)) {
+      const after = record(overrides);
+      expect(Object.keys(after).filter((name) => after[name] !== before[name])).toEqual([option]);
+    }
+    // What is not given by one option alone.
+    const rest = ['--preset', '--interval', 'refreshes', 'steps in an epoch', 'weight rescaling'];
+    expect(Object.keys(before).sort()).toEqual([...Object.keys(others), ...rest].sort());
+    expect(record({ interval: 5 })).toMatchObject({ '--interval': '5', refreshes: 'fixed' });
+    expect(record({ preset: 'sp-ngd-4k' })['--preset']).toBe('sp-ngd-4k');
   });
 });
 

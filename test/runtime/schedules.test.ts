@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { klBound, learningRate, momentumAt, type Schedule } from '../../runtime/training/schedules.js';
+import { presetNames, resolvePreset } from '../../ir/presets.js';
+import { dampingAt, klBound, learningRate, momentumAt, type Schedule } from '../../runtime/training/schedules.js';
 
 /**
  * The paper's six settings (Table 2) and what equations 21 and 22 give for them, to the digits given here: computed outside this
@@ -86,30 +87,91 @@ const golden: Record<string, [number, number, number, number, number, [number, n
   ],
 };
 
+const noWarmup = { warmup: 0, warmupFrom: 1 };
+
 describe('schedules', () => {
   it.each(Object.entries(golden))(
     'equal the golden values of batch %s',
     (_batch, [power, start, end, lr, m0, rows]) => {
-      const s: Schedule = { kind: 'polynomial', lr, power, start, end };
+      const s: Schedule = { kind: 'polynomial', lr, power, start, end, ...noWarmup };
       for (const [epoch, eta, m] of rows) {
         // Seven and four significant digits are given: half a unit of the last one.
         expect(Math.abs(learningRate(s, epoch) / eta - 1)).toBeLessThan(5e-7);
-        expect(Math.abs(momentumAt('tied', m0, s, epoch) - m)).toBeLessThanOrEqual(
+        expect(Math.abs(momentumAt('tied', m0, s, epoch, epoch - 0.01) - m)).toBeLessThanOrEqual(
           m < 1e-3 ? 5.1e-4 * m + 5e-7 : 5.1e-7,
         );
       }
     },
   );
 
-  const s: Schedule = { kind: 'polynomial', lr: 0.1, power: 2, start: 1, end: 5 };
+  const s: Schedule = { kind: 'polynomial', lr: 0.1, power: 2, start: 1, end: 5, ...noWarmup };
   it('hold the learning rate before the start and at 0 after the end', () => {
     expect([0, 1, 3, 5, 6].map((e) => learningRate(s, e))).toEqual([0.1, 0.1, 0.1 * 0.25, 0, 0]);
   });
   it('keep what is constant', () => {
     expect(learningRate({ ...s, kind: 'constant' }, 4)).toBe(0.1);
-    expect(momentumAt('constant', 0.9, s, 4)).toBe(0.9);
+    expect(momentumAt('constant', 0.9, s, 4, 3.9)).toBe(0.9);
     expect(klBound(1e-3, false, s, 4)).toBe(1e-3);
   });
+  it('are those of the presets', () => {
+    const rows = Object.values(golden);
+    expect(presetNames.slice(1)).toHaveLength(rows.length);
+    presetNames.slice(1).forEach((name, i) => {
+      const p = resolvePreset(name, 'spngd', 64);
+      expect([p.lr_power, p.lr_start, p.lr_end, p.lr, p.momentum], name).toEqual(rows[i].slice(0, 5));
+      // Its last golden epoch is the preset's last.
+      expect(p.epochs).toBe(rows[i][5].at(-1)![0]);
+    });
+  });
+
+  it('rise linearly from a fraction, and fall from where the warm-up ends', () => {
+    const w: Schedule = { kind: 'polynomial', lr: 0.8, power: 1, start: 0, end: 6, warmup: 2, warmupFrom: 0.25 };
+    [
+      [0, 0.2],
+      [1, 0.5],
+      [2, 0.8],
+      [4, 0.4],
+      [6, 0],
+    ].forEach(([e, eta]) => {
+      expect(learningRate(w, e)).toBeCloseTo(eta, 12);
+    });
+    // What starts later starts later; a warm-up that outlasts the run goes on to its end.
+    expect(learningRate({ ...w, start: 4 }, 3)).toBe(0.8);
+    expect(learningRate({ ...w, end: 1 }, 1)).toBeCloseTo(0.5, 12);
+  });
+
+  it('correct the momentum where the learning rate changes', () => {
+    const rule = (e: number, before: number) => momentumAt('corrected', 0.9, s, e, before);
+    expect(rule(0, -0.5)).toBe(0.9);
+    expect(rule(1, 0.5)).toBe(0.9);
+    expect(rule(3, 2.5)).toBeCloseTo((0.9 * 0.5 ** 2) / 0.625 ** 2, 12);
+    expect(rule(5, 4.5)).toBe(0);
+    // After a learning rate of zero there is nothing to correct by.
+    expect(rule(5.5, 5)).toBe(0.9);
+    // Velocities that hold the rate, with this rule, step as velocities without it do: v' = m v' + g, w -= lr v'.
+    let [held, bare] = [0, 0];
+    for (let step = 0; step < 9; step++) {
+      const [e, g] = [step / 2, Math.sin(step)];
+      held = rule(e, e - 0.5) * held - learningRate(s, e) * g;
+      bare = 0.9 * bare + g;
+      expect(held).toBeCloseTo(-learningRate(s, e) * bare, 12);
+    }
+  });
+
+  it('bring the damping to its value by the recursion of its source', () => {
+    const d = { value: 2.5e-4, from: 2.5e-2, warmup: 2 };
+    const stepsPerEpoch = 10;
+    const alpha = (2 * Math.log10(100)) / 20;
+    let lambda = d.from;
+    for (let step = 0; step < 40; step++) {
+      expect(dampingAt(d, step / stepsPerEpoch, stepsPerEpoch)).toBeCloseTo(lambda, 12);
+      lambda = (1 - alpha) * lambda + alpha * d.value;
+    }
+    expect(dampingAt({ ...d, warmup: 0 }, 0, stepsPerEpoch)).toBe(d.value);
+    // Too short a warm-up is one step.
+    expect(dampingAt({ ...d, warmup: 0.1 }, 0.1, stepsPerEpoch)).toBe(d.value);
+  });
+
   it('let the KL bound decay with the square of the learning rate', () => {
     expect(klBound(1e-3, true, s, 3)).toBeCloseTo(1e-3 * 0.25 ** 2, 12);
     expect(klBound(Infinity, true, s, 3)).toBe(Infinity);

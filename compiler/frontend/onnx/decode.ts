@@ -7,6 +7,7 @@ import { brokenGraph, definedTwice, notOnnx, unsupportedType } from '../../../ir
 import type { Loc } from '../../../ir/loc.js';
 import type { DType } from '../../../ir/types.js';
 import type { OpenExternal } from './external-data.js';
+import { nestedTooDeep } from './subgraphs.js';
 import { elementType, type OnnxTensor, readTensor, toNumber } from './tensor-data.js';
 
 const { onnx } = onnxProto;
@@ -92,6 +93,8 @@ export function parse(bytes: Uint8Array, file: string): ModelProto {
   }
   if (!proto.graph) throw notOnnx(file, 'it holds no graph');
   if (!proto.graph.node?.length) throw notOnnx(file, 'its graph has no nodes');
+  if ([proto.graph, ...(proto.functions ?? [])].some((g) => nestedTooDeep(g.node ?? [])))
+    throw brokenGraph('graphs are nested in graphs too deep', file);
   return proto;
 }
 

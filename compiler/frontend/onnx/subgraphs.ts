@@ -12,6 +12,14 @@ type AttributeProto = onnxProto.onnx.IAttributeProto;
 export const graphsOf = (n: NodeProto): GraphProto[] =>
   (n.attribute ?? []).flatMap((a) => [...(a.g ? [a.g] : []), ...(a.graphs ?? [])]);
 
+/** Far more than exporters nest, and few enough for a walk that calls itself. */
+const MOST_NESTED = 64;
+
+/** Whether graphs within graphs go deeper than what is walked. */
+export function nestedTooDeep(nodes: readonly NodeProto[], most = MOST_NESTED): boolean {
+  return nodes.some((n) => graphsOf(n).some((g) => most === 0 || nestedTooDeep(g.node ?? [], most - 1)));
+}
+
 /** The attribute with its graphs put through `f`. */
 export function mapGraphs(a: AttributeProto, f: (g: GraphProto) => GraphProto): AttributeProto {
   if (a.g) return { ...a, g: f(a.g) };
@@ -65,7 +73,10 @@ export class Names {
   }
 }
 
-/** The node with its values renamed and `prefix` before its name; what graphs within define is renamed by `fresh`. */
+/**
+ * The node with its values renamed and `prefix` before its name; what graphs within define is renamed by `fresh`. Nodes of graphs
+ * within keep their names until they are moved themselves, from a node that has the prefix by then.
+ */
 export function renamed(
   n: NodeProto,
   prefix: string,
@@ -78,7 +89,7 @@ export function renamed(
     const named = <T extends { name?: string | null }>(v: T): T => ({ ...v, name: inner(v.name ?? '') });
     return {
       ...g,
-      node: (g.node ?? []).map((m) => renamed(m, prefix, inner, fresh)),
+      node: (g.node ?? []).map((m) => renamed(m, '', inner, fresh)),
       input: (g.input ?? []).map(named),
       initializer: (g.initializer ?? []).map(named),
       output: (g.output ?? []).map(named),

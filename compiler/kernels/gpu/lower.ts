@@ -7,6 +7,7 @@ import { lowerIn } from '../lower.js';
 import { pointwiseNests } from '../pointwise.js';
 import type { Region } from '../region.js';
 import { lowerContraction } from './contraction.js';
+import { lowerHistory } from './history.js';
 import { lowerGather, lowerScatterAdd } from './indexing.js';
 import { lowerInverse } from './inverse.js';
 import { lowerPool, lowerPoolGrad } from './pooling.js';
@@ -28,4 +29,5 @@ export const lowerForGpu = lowerIn({
   pool: lowerPool,
   'pool gradient': lowerPoolGrad,
   inverse: lowerInverse,
+  history: lowerHistory,
 });

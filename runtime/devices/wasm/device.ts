@@ -6,6 +6,7 @@
 import { WASM_MODULE } from '../../../ir/artifact.js';
 import {
   kernelArguments,
+  kernelTrapped,
   memoryRefused,
   memoryTooLarge,
   moduleInvalid,
@@ -93,6 +94,7 @@ export class WasmDevice implements Device {
     return this.view(name).slice();
   }
 
+  /** UserError E424 where a kernel traps. */
   run(name: string, guards: Guards = everyGuard): void {
     const segments = this.functions.get(name);
     if (!segments) throw new Error(`the program has no function ${name}`);
@@ -102,7 +104,7 @@ export class WasmDevice implements Device {
         try {
           kernel(...args);
         } catch (cause) {
-          throw new Error(`${place} trapped: ${(cause as Error).message}`, { cause });
+          throw kernelTrapped(place, (cause as Error).message);
         }
       }
       this.dispatches += calls.length;
