@@ -71,17 +71,28 @@ function offset(w: AxisWindow, apart: number, remainder: number, taps: readonly 
   };
 }
 
+/** A part of a row: [lo, hi). */
+export interface Range {
+  readonly lo: number;
+  readonly hi: number;
+}
+
 /** All offsets' strips in one row, each with its distance, and all pairs of taps, whose lo and hi count in that row. */
-export function flatOffsetsOf(w: AxisWindow): {
+export interface FlatOffsets {
   readonly strips: readonly (Strip & { readonly distance: number })[];
   readonly pairs: readonly TapPair[];
-} {
-  const offsets = offsetsOf(w);
-  let before = 0;
-  const pairs = offsets.flatMap((o) => {
-    const at = before;
-    before += o.strips.length;
-    return o.pairs.map((p) => ({ ...p, lo: at + p.lo, hi: at + p.hi }));
+  /** Which of them are whose. */
+  readonly offsets: readonly { readonly strips: Range; readonly pairs: Range }[];
+}
+
+export function flatOffsetsOf(w: AxisWindow): FlatOffsets {
+  const strips: (Strip & { distance: number })[] = [];
+  const pairs: TapPair[] = [];
+  const offsets = offsetsOf(w).map((o) => {
+    const [s, p] = [strips.length, pairs.length];
+    strips.push(...o.strips.map((strip) => ({ ...strip, distance: o.distance })));
+    pairs.push(...o.pairs.map((pair) => ({ ...pair, lo: s + pair.lo, hi: s + pair.hi })));
+    return { strips: { lo: s, hi: strips.length }, pairs: { lo: p, hi: pairs.length } };
   });
-  return { strips: offsets.flatMap((o) => o.strips.map((s) => ({ ...s, distance: o.distance }))), pairs };
+  return { strips, pairs, offsets };
 }

@@ -8,7 +8,11 @@ import { product, tensor } from '../../ir/types.js';
 import { builder, type Lower, type Problem, problem } from './problem.js';
 
 const name = (c: ContractionChoice): string =>
-  'results' in c ? `${c.results} results a workgroup` : `block ${c.rows}x${c.cols}, tile ${c.tile}, depth ${c.depth}`;
+  'results' in c
+    ? `${c.results} results a workgroup`
+    : 'correlate' in c
+      ? `offset correlations, ${name(c.correlate)}`
+      : `block ${c.rows}x${c.cols}, tile ${c.tile}, depth ${c.depth}`;
 
 const way = (choice: ContractionChoice): readonly [string, Lower] => [
   name(choice),
@@ -18,6 +22,7 @@ const way = (choice: ContractionChoice): readonly [string, Lower] => [
 const chosen: readonly [string, Lower] = ['chosen', (region, kernel) => lowerContraction(region, kernel)];
 const ways = [chosen, ...blockChoices.map(way), ...[1, 8, 256].map((results) => way({ results }))];
 const everyWay = [...ways, ...[2, 4, 16, 32, 64, 128].map((results) => way({ results }))];
+const correlations = blockChoices.map((correlate) => way({ correlate }));
 /** A result alone in a workgroup would take a large problem long; blocks are what it is for. */
 const blocks = [chosen, ...blockChoices.map(way)];
 
@@ -138,7 +143,7 @@ function convolutions(c: Conv, some: readonly (readonly [string, Lower])[], larg
         `patch_second_moment ${what}${ones ? ', with ones' : ''}`,
         s.finish(),
         4 * positions,
-        some,
+        [...some, ...correlations.slice(large ? 0 : 2)],
         large,
       );
     }),

@@ -25,18 +25,13 @@ import { ceilDiv, when } from '../contraction-tile.js';
 import { Elements, epilogueOf } from '../elements.js';
 import { Frame, finishKernel } from '../frame.js';
 import type { Region } from '../region.js';
+import type { BlockChoice } from './block-choice.js';
+import { offsetBlocks } from './offset-cost.js';
+import { lowerOffsetMoment } from './offset-moment.js';
 import { type Factor, type Product, productOf } from './product.js';
 import { reductionShare, THREADS } from './reduction.js';
 import { gridOf } from './shares.js';
 import { triangular } from './triangle.js';
-
-/** A block of `rows x cols` results for a workgroup, `tile x tile` for a thread, `depth` terms at a time. */
-export interface BlockChoice {
-  readonly rows: number;
-  readonly cols: number;
-  readonly tile: number;
-  readonly depth: number;
-}
 
 /** From the one that reads memory the least to the one that gives work to the most workgroups. */
 export const blockChoices: readonly BlockChoice[] = [
@@ -50,8 +45,8 @@ const ENOUGH = 256;
 /** A result narrower than this leaves most of a tile empty. */
 const NARROW = 6;
 
-/** How a contraction is computed: in blocks, or each result alone by `THREADS / results` threads. */
-export type ContractionChoice = BlockChoice | { readonly results: number };
+/** How a contraction is computed: in blocks; each result alone by `THREADS / results` threads; or by offset correlations. */
+export type ContractionChoice = BlockChoice | { readonly results: number } | { readonly correlate: BlockChoice };
 
 export function lowerContraction(region: Region, name: string, choice?: ContractionChoice): Kernel {
   const anchor = region.anchor!;
@@ -59,12 +54,15 @@ export function lowerContraction(region: Region, name: string, choice?: Contract
     throw new Error(`${name}: ${anchor.op} is lowered for f32 only`);
   const frame = new Frame(region);
   const elements = new Elements(region, frame.parameters);
-  const p = productOf({ anchor, elements, finish: epilogueOf(region, elements) });
-  const chosen = choice ?? choose(p);
+  const contraction = { anchor, elements, finish: epilogueOf(region, elements) };
+  const correlate = choice ? 'correlate' in choice && choice.correlate : offsetBlocks(anchor, blockChoices.slice(0, 3));
+  if (correlate) return lowerOffsetMoment(frame, name, contraction, correlate);
+  const p = productOf(contraction);
+  const chosen = choice && !('correlate' in choice) ? choice : choose(p);
   return 'results' in chosen ? alone(frame, name, p, chosen.results) : blocked(frame, name, p, chosen);
 }
 
-function choose(p: Product): ContractionChoice {
+function choose(p: Product): BlockChoice | { readonly results: number } {
   if (Math.min(p.m, p.n) < NARROW) return { results: p.k <= 64 ? THREADS : p.k <= 512 ? 8 : 1 };
   const fits = blockChoices.find((c) => blocksOf(p, c) >= ENOUGH && c.rows <= 2 * p.m && c.cols <= 2 * p.n);
   if (fits) return fits;
