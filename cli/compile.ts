@@ -42,7 +42,7 @@ Examples:
   $ spngdc compile resnet50.onnx --input x:Nx3x64x64          another image size than the one exported
   $ spngdc compile net.onnx --freeze 'layer1.*' --freeze stem.weight
   $ spngdc compile net.onnx --optimizer sgd -o net-sgd.spngd   a baseline; lars is another
-  $ spngdc compile resnet50.onnx --preset sp-ngd-4k --batch 4096
+  $ spngdc compile resnet50.onnx --preset sp-ngd-4k --batch 32 --accumulate 128     a step of 4,096 examples
   $ spngdc compile net.onnx --batch 1024 --staleness adaptive
   $ spngdc compile net.onnx --emit train                      print the training graph; writes only with -o`;
 
@@ -52,7 +52,12 @@ export function addCompile(program: Command, terminal: Terminal): void {
     .description('compile an ONNX model into a training artifact (a folder)')
     .argument('<model>', 'the forward model, an .onnx file')
     .option('-o, --out-dir <dir>', "the artifact folder (default: the model's name with .spngd, here)")
-    .option('--batch <n>', 'examples in a training step (default: 64)', count)
+    .option('--batch <n>', 'examples that go through the model at once in training (default: 64)', count)
+    .option(
+      '--accumulate <n>',
+      'batches in a step: gradients and statistics are summed on the device, and the update follows once (default: a step is one batch)',
+      count,
+    )
     .option('--eval-batch <n>', 'examples in an evaluation (default: as --batch)', count)
     .addOption(
       new Option('--optimizer <name>', 'how to train: natural gradient, or a baseline')

@@ -74,6 +74,11 @@ export function addRun(program: Command, terminal: Terminal): void {
     )
     .addOption(new Option('--epochs <n>', 'passes over the data').argParser(positive))
     .addOption(new Option('--steps <n>', 'steps, instead of epochs').argParser(count))
+    .option(
+      '--accumulate <n>',
+      'batches in a step, where the artifact accumulates (default: as compiled); the numbers of the preset stay, unless --preset is given',
+      count,
+    )
     .addOption(
       new Option('--preset <name>', 'hyper-parameters, in place of those compiled in (inspect prints them)').choices(
         presetNames,

@@ -124,6 +124,8 @@ function refuseWithoutUse(manifest: Manifest, flags: RunFlags): void {
     });
   if (optimizer !== 'lars') refuse(compiled, { '--trust-coefficient': trustCoefficient });
   if (!clips) refuse('the artifact was compiled without a KL clip', { '--kl-clip': klClip, '--kl-decay': klDecay });
+  if (manifest.defaults.accumulate === undefined)
+    refuse('the artifact was compiled without --accumulate', { '--accumulate': flags.accumulate });
   if (!decays) refuse('the artifact was compiled without weight decay', { '--weight-decay': weightDecay });
 }
 

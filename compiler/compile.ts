@@ -28,6 +28,7 @@ import { mergeCommonSubexpressions } from './passes/common-subexpressions.js';
 import { removeDeadCode } from './passes/dead-code.js';
 import { expandComposites } from './passes/expand-composites.js';
 import { patchesToRows } from './passes/patches-to-rows.js';
+import { splitMicroBatches } from './passes/split-micro-batches.js';
 import { summary } from './report.js';
 import { allTargets, lowerModule, type Target, type TargetCode } from './targets/targets.js';
 
@@ -37,6 +38,11 @@ export type EmitLevel = 'model' | 'train' | 'placed' | 'kernels' | 'program';
 export interface CompileOptions {
   /** Examples in a training step; default 64. */
   readonly batch?: number;
+  /**
+   * Micro-batches of `batch` examples in a step, from 1: gradients and statistics are accumulated on the device, and the update
+   * follows once. A run may take another number. Default: no accumulation, a step is one batch.
+   */
+  readonly accumulate?: number;
   /** Examples in a call of eval and predict; default: the training batch. */
   readonly evalBatch?: number;
   readonly optimizer?: Optimizer;
@@ -117,7 +123,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const batch = { train: options.batch ?? 64, eval: options.evalBatch ?? options.batch ?? 64 };
   const seed = options.seed ?? 0;
   const optimizer = options.optimizer ?? 'spngd';
-  const defaults = defaultsFor(optimizer, batch.train, options);
+  const defaults = defaultsFor(optimizer, batch.train * (options.accumulate ?? 1), options);
 
   const imported = importOnnx(bytes, { ...options, fileName, seed });
   const model = checked(imported.module);
@@ -132,7 +138,8 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
     klClip: defaults.kl_clip !== 0,
     weightDecay: defaults.weight_decay !== 0,
   });
-  const whole = cleaned(checked(updated.module));
+  const accumulates = options.accumulate !== undefined;
+  const whole = cleaned(checked(splitMicroBatches(cleaned(checked(updated.module)), accumulates)));
   const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
   // Last, so that equal fills stay apart: each is written straight into its own state.
   const train = checked(addInit(whole));
@@ -173,7 +180,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
 
 /** The preset's hyper-parameters, but for what the options switch in the graph: a clip or a decay of 0 means that it has none. */
 function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOptions): Defaults {
-  const { preset = 'default', klClip, weightRescaling, weightDecay, staleness } = options;
+  const { preset = 'default', accumulate, klClip, weightRescaling, weightDecay, staleness } = options;
   const defaults = resolvePreset(preset, optimizer, batch);
   /** What is switched on without a number from the preset. */
   const usual = { kl_clip: resolvePreset('default', 'spngd', batch).kl_clip, weight_decay: 1e-4 };
@@ -186,6 +193,7 @@ function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOption
       weight_rescaling: weightRescaling ?? defaults.weight_rescaling,
     }),
     weight_decay: switched(weightDecay, defaults.weight_decay, usual.weight_decay),
+    ...(accumulate !== undefined && { accumulate }),
     ...(optimizer === 'spngd' && { staleness: staleness ?? 'off', ...stalenessDefaults[staleness ?? 'off'] }),
   };
 }

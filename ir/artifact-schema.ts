@@ -127,6 +127,8 @@ export const defaultsSchema = z
     /** 0: the program has none. */
     weight_decay: z.number().nonnegative(),
     epochs: z.number().positive(),
+    /** Micro-batches in a step; absent: the program does not accumulate, a step is one batch. */
+    accumulate: z.int().positive().optional(),
     /** alpha of running mixup; absent or 0: none. */
     mixup: z.number().nonnegative().optional(),
     /** Absent: off. */
@@ -169,6 +171,7 @@ export const manifestSchema = z.strictObject({
         'factor',
         'inverse',
         'history',
+        'accumulator',
         'schedule',
         'counter',
       ]),

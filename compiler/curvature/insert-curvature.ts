@@ -3,6 +3,7 @@
  * inverses as state, and an output `natural(p)` beside `gradient(p)`: the gradient preconditioned with them. A parameter
  * that no rule covers keeps its plain gradient; its report says why. Also gives the output `failed_inversions`.
  */
+import { accumulated } from '../../ir/accumulate.js';
 import { type Builder, dims } from '../../ir/builder.js';
 import {
   definitions,
@@ -68,9 +69,14 @@ export function insertCurvature(module: Module, options: CurvatureOptions = {}):
   const context = contextOf(b, outputs.get('loss')!, dims(valid)[0]);
   const gradients = gradientsOf(module, outputs);
   const visit: Visit = {
-    ledger: new Ledger(b, options.retries ?? 5, options.staleness ?? 'off'),
+    ledger: new Ledger(b, options.retries ?? 5, options.staleness ?? 'off', count),
     context,
-    batch: { valid, count, damping: given[0] },
+    batch: {
+      valid,
+      count,
+      damping: given[0],
+      accumulated: (v) => accumulated(b, v, { weight: count, definition: context.definition }),
+    },
     largestFactor: options.largestFactor ?? 10_240,
     gradients,
     sums: groupBy(gradients, (gradient) => summedBy(context, gradient)),
@@ -229,7 +235,7 @@ function unitBlocks(visit: Visit, rule: 'unit-bn' | 'unit-affine', gamma: Half, 
   const fisher = ledger.statistic(`${gamma.name}.F`, gamma.name, tensor('f32', [3, channels]), () =>
     unitFisher(b, gamma.rows, beta.rows, batch.count),
   );
-  const flat = (half: Half) => b.reshape(half.gradient, [channels]);
+  const flat = (half: Half) => b.reshape(batch.accumulated(half.gradient), [channels]);
   const natural = solveUnitBlocks(b, fisher, flat(gamma), flat(beta), batch.damping);
   const set = (half: Half, other: Half, u: Value) =>
     verdicts.set(half.name, { rule, why: `2x2 blocks with ${other.name}`, natural: b.reshape(u, dims(half.gradient)) });

@@ -4,7 +4,7 @@
  * Softmax or LogSoftmax head is stripped for cross-entropy: the loss works on the logits, whose log_softmax cannot overflow.
  * `predict` is untouched.
  */
-import { scheduledInputs } from '../../ir/artifact.js';
+import { CARRY, scheduledInputs } from '../../ir/artifact.js';
 import type { Builder } from '../../ir/builder.js';
 import {
   lossDoesNotFit,
@@ -51,7 +51,7 @@ const FIVE = 5;
 const PASS = 'attach-loss';
 
 /** The loop writes these to whatever function has an input of the name: data must not have it, needed or not. */
-const scalars: readonly string[] = scheduledInputs;
+const scalars: readonly string[] = [...scheduledInputs, CARRY];
 
 /** @throws UserError E201-E204 where the output or the loss must be chosen or does not fit, E206 on a name clash. */
 export function attachLoss(

@@ -62,7 +62,7 @@ export function stateName(name: string, loc: Loc): UserError {
 }
 
 const smaller = (batch: number): string =>
-  `compile with a smaller --batch than ${batch}, or a smaller image (--input NAME:Nx3x64x64)`;
+  `compile with a smaller --batch than ${batch} (--accumulate makes a step of several), or a smaller image (--input NAME:Nx3x64x64)`;
 
 /** @param largest bytes of the largest memory, which the target limits */
 export function planTooLarge(
