@@ -6,6 +6,7 @@ import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CompileOptions, EmitLevel } from '../compiler/compile.js';
 import { modelNotFound, optionWithoutUse, weightsNotFound } from '../ir/diagnostics/command-line.js';
+import { fishers } from '../ir/fisher.js';
 import type { TensorData } from '../ir/graph.js';
 import { optimizers, presetNames, weightRescalings } from '../ir/presets.js';
 import { readSafetensors } from '../ir/safetensors.js';
@@ -69,6 +70,12 @@ export function addCompile(program: Command, terminal: Terminal): void {
         .choices(presetNames)
         .default('default'),
     )
+    .addOption(
+      new Option(
+        '--fisher <kind>',
+        'labels that the curvature is by (spngd): empirical: those of training; 1mc: one an example, drawn from the model, by a second backward pass (default: empirical)',
+      ).choices(fishers),
+    )
     .option('--kl-clip <on|off>', 'hold steps in a trust region (spngd; default: as the preset)', onOff)
     .addOption(
       new Option(
@@ -131,6 +138,7 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
     const why = `it is for natural gradient, and --optimizer is ${flags.optimizer}`;
     if (flags.klClip !== undefined) throw optionWithoutUse('--kl-clip', why);
     if (flags.weightRescaling !== undefined) throw optionWithoutUse('--weight-rescaling', why);
+    if (flags.fisher !== undefined) throw optionWithoutUse('--fisher', why);
     if (flags.staleness !== undefined) throw optionWithoutUse('--staleness', why);
   }
   const options: CompileOptions = {

@@ -5,6 +5,7 @@
 import { type Defaults, encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
 import { planTooLarge, planTooLargeAnywhere } from '../ir/diagnostics/compile.js';
 import type { UserError } from '../ir/diagnostics/error.js';
+import type { Fisher } from '../ir/fisher.js';
 import type { Module, TensorData } from '../ir/graph.js';
 import { type Optimizer, type PresetName, resolvePreset, type WeightRescaling } from '../ir/presets.js';
 import { writeSafetensors } from '../ir/safetensors.js';
@@ -56,6 +57,8 @@ export interface CompileOptions {
   readonly weightDecay?: boolean;
   /** When statistics of the curvature are refreshed; spngd only. Default: off. */
   readonly staleness?: Staleness;
+  /** Which labels the curvature is by: those of training, or one drawn from the model; spngd only. Default 'empirical'. */
+  readonly fisher?: Fisher;
   readonly loss?: LossKind;
   readonly labels?: 'index' | 'soft';
   /** Name of the output that the loss reads. */
@@ -127,7 +130,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
 
   const imported = importOnnx(bytes, { ...options, fileName, seed });
   const model = checked(imported.module);
-  const withLoss = attachLoss(model, options);
+  const withLoss = attachLoss(model, optimizer === 'spngd' ? options : { ...options, fisher: 'empirical' });
   const bound = cleaned(checked(bindBatch(checked(withLoss.module), batch)));
   const gradients = cleaned(checked(differentiate(bound)));
   const curved =
@@ -180,7 +183,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
 
 /** The preset's hyper-parameters, but for what the options switch in the graph: a clip or a decay of 0 means that it has none. */
 function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOptions): Defaults {
-  const { preset = 'default', accumulate, klClip, weightRescaling, weightDecay, staleness } = options;
+  const { preset = 'default', accumulate, klClip, weightRescaling, weightDecay, fisher, staleness } = options;
   const defaults = resolvePreset(preset, optimizer, batch);
   /** What is switched on without a number from the preset. */
   const usual = { kl_clip: resolvePreset('default', 'spngd', batch).kl_clip, weight_decay: 1e-4 };
@@ -194,6 +197,7 @@ function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOption
     }),
     weight_decay: switched(weightDecay, defaults.weight_decay, usual.weight_decay),
     ...(accumulate !== undefined && { accumulate }),
+    ...(optimizer === 'spngd' && { fisher: fisher ?? 'empirical' }),
     ...(optimizer === 'spngd' && { staleness: staleness ?? 'off', ...stalenessDefaults[staleness ?? 'off'] }),
   };
 }

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { SCHEMA_VERSION } from './artifact.js';
+import { fishers } from './fisher.js';
 import { learningRateKinds, momentumRules, optimizers, weightRescalings } from './presets.js';
 import type { Program } from './program.js';
 import { stalenessKinds } from './staleness.js';
@@ -131,6 +132,8 @@ export const defaultsSchema = z
     accumulate: z.int().positive().optional(),
     /** alpha of running mixup; absent or 0: none. */
     mixup: z.number().nonnegative().optional(),
+    /** Which labels the curvature is by; absent: where no curvature is used. */
+    fisher: z.enum(fishers).optional(),
     /** Absent: off. */
     staleness: z.enum(stalenessKinds).optional(),
     /** Bound on the relative change of a statistic that counts as similar; adaptive only. */

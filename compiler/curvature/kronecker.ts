@@ -108,18 +108,21 @@ function denseForm(b: Builder, use: DenseUse, valid: Value): MatrixForm {
 
 /**
  * Adds the layer's statistics and inverses and returns U = G^-1 [dW | db] A^-1, split again into weight and bias.
+ * @param use the contraction that is the weight's gradient
+ * @param seen the one whose operands the statistics are of: `use`, or the same by other labels
  * @param name the weight's name: states are `<name>.A`, `<name>.G`, `<name>.A.inverse`, `<name>.G.inverse`
  */
 export function precondition(
   ledger: Ledger,
   name: string,
   use: ConvUse | DenseUse,
+  seen: ConvUse | DenseUse,
   bias: Value | undefined,
   batch: Batch,
 ): Preconditioned {
   const { b } = ledger;
   const ones = bias !== undefined;
-  const form = use.kind === 'conv' ? convForm(b, use, batch.valid) : denseForm(b, use, batch.valid);
+  const form = seen.kind === 'conv' ? convForm(b, seen, batch.valid) : denseForm(b, seen, batch.valid);
   const groups = form.groups > 1 ? [form.groups] : [];
   const perRow = b.div(b.fill(1 / form.positions), batch.count);
   const A = ledger.statistic(`${name}.A`, name, symmetric(form.inputs + (ones ? 1 : 0), groups), () =>

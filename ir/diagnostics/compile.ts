@@ -43,6 +43,15 @@ export function nothingToTrain(): UserError {
   );
 }
 
+export function nothingToDraw(output: string, loc: Loc): UserError {
+  return new UserError(
+    208,
+    `--fisher 1mc draws labels from the model, but its output "${output}" is a loss of its own, and says nothing of labels`,
+    'choose --fisher empirical, or the output before the loss (--output NAME) with --loss',
+    loc,
+  );
+}
+
 export function reservedName(name: string, loc: Loc): UserError {
   return new UserError(
     206,
