@@ -5,6 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { type CompileOptions, runPasses } from '../../compiler/compile.js';
 import { evaluate, type Tensors } from '../../ir/evaluate.js';
+import { SAMPLED } from '../../ir/fisher.js';
 import { type Func, findFunction, type Module } from '../../ir/graph.js';
 import { storedCount } from '../../ir/types.js';
 import { floats, node, onnxFile, valueInfo } from '../frontend/make-onnx.js';
@@ -51,6 +52,7 @@ const net = onnxFile({
 const scalars = { lr: 0.05, momentum: 0.8, damping: 0.01, kl_bound: 1e-3, weight_decay: 0.02, trust_coefficient: 0.05 };
 const forms: Record<string, CompileOptions> = {
   spngd: { staleness: 'adaptive', preset: 'sp-ngd-4k', klClip: true },
+  'spngd by drawn labels': { fisher: '1mc' },
   sgd: { optimizer: 'sgd' },
   lars: { optimizer: 'lars' },
 };
@@ -90,7 +92,7 @@ describe.each(Object.entries(forms))('%s in float64', (_, options) => {
       () => true,
       () => true,
       (g: string) => /\.A(\.inverse)?\)$/.test(g),
-      (g: string) => g.startsWith('due(fc1.w') || g.startsWith('due(ln'),
+      (g: string) => g === SAMPLED || g.startsWith('due(fc1.w') || g.startsWith('due(ln'),
       () => false,
     ];
     due.forEach((on, step) => {
