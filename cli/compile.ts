@@ -87,7 +87,7 @@ export function addCompile(program: Command, terminal: Terminal): void {
     .addOption(
       new Option(
         '--staleness <kind>',
-        'when curvature is refreshed (spngd): off: in every step; fixed: every so many steps; adaptive: each statistic when it has changed (default: off)',
+        'when curvature is refreshed (spngd): off: in every step; fixed: every so many steps; adaptive: each statistic when it has changed (default: as the preset)',
       ).choices(stalenessKinds),
     )
     .addOption(
@@ -98,7 +98,10 @@ export function addCompile(program: Command, terminal: Terminal): void {
       ]),
     )
     .addOption(
-      new Option('--labels <form>', 'class numbers, or a distribution for each example').choices(['index', 'soft']),
+      new Option(
+        '--labels <form>',
+        'class numbers, or a distribution for each example (default: soft where the preset mixes examples)',
+      ).choices(['index', 'soft']),
     )
     .option('--output <name>', 'the output that the loss reads, where the model has several')
     .option('--input <name[:shape]>', 'a data input, with its shape: x:Nx3x64x64 (may be repeated)', several)

@@ -1,6 +1,7 @@
 /**
  * How a run is shown: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs.
  */
+import { describeAugmentation } from '../runtime/data/augmentation.js';
 import { jsonLines } from '../runtime/training/metrics-log.js';
 import type { EpochReport, Evaluation, Reporter, StartReport } from '../runtime/training/report.js';
 import { settingsInFull } from '../runtime/training/settings.js';
@@ -87,6 +88,9 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
           settingsInFull(r.settings, r.optimizer)
             .map((line) => `  ${line}\n`)
             .join('') +
+          (r.augmentation && Object.keys(r.augmentation).length > 0
+            ? `  examples are changed: ${describeAugmentation(r.augmentation)}\n`
+            : '') +
           `  ${r.trainExamples} examples, ${r.validationExamples} to validate; ` +
           `${total} steps of ${examplesInStep(r)} on ${r.device}\n${first > 0 ? `  continued after step ${first}\n` : ''}`,
       );

@@ -66,7 +66,10 @@ export function addRun(program: Command, terminal: Terminal): void {
       'none; unit: bytes / 255, others as they are; standard: mean 0, variance 1 over the training set; or MEAN,STD (of bytes / 255)',
       'unit',
     )
-    .option('--augment <changes>', 'random changes of training images: flip,crop:4,mixup:0.4,erase:0.5 or some of them')
+    .option(
+      '--augment <changes>',
+      'random changes of training images: flip,crop:4,mixup:0.4,erase:0.5 or some of them; or none (default: mixup as the preset)',
+    )
     .option(
       '--workers <n>',
       'threads that prepare batches ahead (default: by their size); results do not depend on it',

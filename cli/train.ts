@@ -8,7 +8,7 @@ import { optionsConflict, optionWithoutUse } from '../ir/diagnostics/command-lin
 import { writeSafetensors } from '../ir/safetensors.js';
 import { product } from '../ir/types.js';
 import { type Artifact, loadArtifact } from '../runtime/artifact.js';
-import { parseAugmentation } from '../runtime/data/augmentation.js';
+import { parseAugmentation, presetAugmentation } from '../runtime/data/augmentation.js';
 import { bindDataset, dataInput, splitExamples } from '../runtime/data/dataset.js';
 import { chooseNormalization } from '../runtime/data/normalize.js';
 import { openData } from '../runtime/data/open.js';
@@ -20,6 +20,7 @@ import { type TrainingData, train } from '../runtime/training/loop.js';
 import { METRICS, MetricsLog } from '../runtime/training/metrics-log.js';
 import {
   graphOf,
+  hyperParameters,
   presetMisfits,
   resolveSettings,
   type Settings,
@@ -152,7 +153,10 @@ export function loadTrainingData(manifest: Manifest, flags: RunFlags): TrainingD
   return {
     train: bindDataset(training, manifest, normalization),
     validation: validation && bindDataset(validation, manifest, normalization),
-    augmentation: flags.augment === undefined ? undefined : parseAugmentation(flags.augment, manifest),
+    augmentation:
+      flags.augment === undefined
+        ? presetAugmentation(hyperParameters(manifest, flags).mixup ?? 0, manifest)
+        : parseAugmentation(flags.augment, manifest),
     workers: flags.workers,
   };
 }

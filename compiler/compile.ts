@@ -55,11 +55,12 @@ export interface CompileOptions {
   readonly weightRescaling?: WeightRescaling;
   /** Whether weights decay, by a factor that is an input; default: as the preset. */
   readonly weightDecay?: boolean;
-  /** When statistics of the curvature are refreshed; spngd only. Default: off. */
+  /** When statistics of the curvature are refreshed; spngd only. Default: as the preset. */
   readonly staleness?: Staleness;
   /** Which labels the curvature is by: those of training, or one drawn from the model; spngd only. Default 'empirical'. */
   readonly fisher?: Fisher;
   readonly loss?: LossKind;
+  /** Default: soft where the preset mixes examples, else index. */
   readonly labels?: 'index' | 'soft';
   /** Name of the output that the loss reads. */
   readonly output?: string;
@@ -130,7 +131,12 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
 
   const imported = importOnnx(bytes, { ...options, fileName, seed });
   const model = checked(imported.module);
-  const withLoss = attachLoss(model, optimizer === 'spngd' ? options : { ...options, fisher: 'empirical' });
+  const withLoss = attachLoss(model, {
+    ...options,
+    // Mixed examples have mixed labels.
+    labels: options.labels ?? (defaults.mixup ? 'soft' : 'index'),
+    fisher: optimizer === 'spngd' ? options.fisher : 'empirical',
+  });
   const bound = cleaned(checked(bindBatch(checked(withLoss.module), batch)));
   const gradients = cleaned(checked(differentiate(bound)));
   const curved =
@@ -185,6 +191,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
 function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOptions): Defaults {
   const { preset = 'default', accumulate, klClip, weightRescaling, weightDecay, fisher, staleness } = options;
   const defaults = resolvePreset(preset, optimizer, batch);
+  const stale = staleness ?? defaults.staleness ?? 'off';
   /** What is switched on without a number from the preset. */
   const usual = { kl_clip: resolvePreset('default', 'spngd', batch).kl_clip, weight_decay: 1e-4 };
   const switched = <T extends number | undefined>(on: boolean | undefined, value: T, or: T): T | 0 =>
@@ -198,7 +205,7 @@ function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOption
     weight_decay: switched(weightDecay, defaults.weight_decay, usual.weight_decay),
     ...(accumulate !== undefined && { accumulate }),
     ...(optimizer === 'spngd' && { fisher: fisher ?? 'empirical' }),
-    ...(optimizer === 'spngd' && { staleness: staleness ?? 'off', ...stalenessDefaults[staleness ?? 'off'] }),
+    ...(optimizer === 'spngd' && { staleness: stale, ...stalenessDefaults[stale] }),
   };
 }
 

@@ -86,6 +86,7 @@ async function trainOn(
     device: device.description,
     settings,
     batch: manifest.batch.train,
+    augmentation: data.augmentation,
     trainExamples: data.train.count,
     validationExamples: data.validation?.count ?? 0,
     continuedAfter: kept?.step ?? 0,

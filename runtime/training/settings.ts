@@ -4,6 +4,7 @@
  */
 import type { Defaults, Manifest } from '../../ir/artifact.js';
 import { type MomentumRule, type PresetName, resolvePreset } from '../../ir/presets.js';
+import { canMix } from '../data/augmentation.js';
 import type { Damping, Schedule } from './schedules.js';
 
 export interface Overrides {
@@ -75,7 +76,10 @@ export interface Settings {
 }
 
 /** The hyper-parameters that a run begins with. UserError E605 where a preset is for another optimizer. */
-function beginning(manifest: Manifest, { preset, accumulate }: Pick<Overrides, 'preset' | 'accumulate'>): Defaults {
+export function hyperParameters(
+  manifest: Manifest,
+  { preset, accumulate }: Pick<Overrides, 'preset' | 'accumulate'>,
+): Defaults {
   if (preset === undefined) return manifest.defaults;
   return resolvePreset(preset, manifest.optimizer, manifest.batch.train * accumulation(manifest, accumulate));
 }
@@ -91,7 +95,7 @@ const accumulation = ({ defaults }: Manifest, asked: number | undefined): number
  */
 export function resolveSettings(manifest: Manifest, overrides: Overrides, examples: number): Settings {
   const { batch } = manifest;
-  const defaults = beginning(manifest, overrides);
+  const defaults = hyperParameters(manifest, overrides);
   const accumulate = accumulation(manifest, overrides.accumulate);
   const batchesPerEpoch = Math.ceil(examples / batch.train);
   const stepsPerEpoch = Math.ceil(batchesPerEpoch / accumulate);
@@ -155,11 +159,15 @@ export function graphOf({ defaults }: Manifest) {
 
 /** What a preset of the run asks of the graph that the artifact does not have, each with the option of `compile` that gives it. */
 export function presetMisfits(manifest: Manifest, preset: PresetName): string[] {
-  const wanted = beginning(manifest, { preset });
+  const wanted = hyperParameters(manifest, { preset });
   const compiled = graphOf(manifest);
   const rescaling = wanted.weight_rescaling ?? 'off';
   const misfits: string[] = [];
   if ((wanted.kl_clip ?? 0) !== 0 && !compiled.clips) misfits.push('a KL clip (compile --kl-clip on)');
+  const staleness = wanted.staleness ?? 'off';
+  if (staleness !== (manifest.defaults.staleness ?? 'off') && staleness !== 'off')
+    misfits.push(`${staleness} staleness (compile --staleness ${staleness})`);
+  if ((wanted.mixup ?? 0) > 0 && !canMix(manifest)) misfits.push('examples that mix (compile --labels soft)');
   if (wanted.weight_decay !== 0 && !compiled.decays) misfits.push('weight decay (compile --weight-decay on)');
   if (rescaling !== compiled.rescaling)
     misfits.push(`weight rescaling ${rescaling}, not ${compiled.rescaling} (compile --weight-rescaling ${rescaling})`);

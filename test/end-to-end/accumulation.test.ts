@@ -51,7 +51,7 @@ const net = onnxFile({
 
 const scalars = { lr: 0.05, momentum: 0.8, damping: 0.01, kl_bound: 1e-3, weight_decay: 0.02, trust_coefficient: 0.05 };
 const forms: Record<string, CompileOptions> = {
-  spngd: { staleness: 'adaptive', preset: 'sp-ngd-4k', klClip: true },
+  spngd: { staleness: 'adaptive', preset: 'sp-ngd-4k', labels: 'index', klClip: true },
   'spngd by drawn labels': { fisher: '1mc' },
   sgd: { optimizer: 'sgd' },
   lars: { optimizer: 'lars' },

@@ -49,7 +49,7 @@ const forms: Record<string, CompileOptions> = {
   sgd: { optimizer: 'sgd' },
   lars: { optimizer: 'lars' },
   'lars without decay': { optimizer: 'lars', weightDecay: false },
-  'spngd of the paper': { preset: 'sp-ngd-4k' },
+  'spngd of the paper': { preset: 'sp-ngd-4k', staleness: 'off' },
   'spngd with decay, shrinking': { weightDecay: true, weightRescaling: 'shrink' },
 };
 

@@ -244,7 +244,7 @@ describe('settings', () => {
     // A longer run ends the schedule where it ends, unless an end is given.
     expect(resolveSettings(m, { preset: 'sp-ngd-32k', epochs: 60 }, 10).schedule.end).toBe(60);
     expect(resolveSettings(m, { preset: 'sp-ngd-32k', epochs: 60, lrEnd: 5 }, 10).schedule.end).toBe(5);
-    expect(presetMisfits(m, 'sp-ngd-32k')).toHaveLength(1);
+    expect(presetMisfits(m, 'sp-ngd-32k')).toHaveLength(3);
     expect(presetMisfits(m, 'default')).toHaveLength(0);
     const plain = manifest({ defaults: { ...m.defaults, kl_clip: 0 } });
     expect(resolveSettings(plain, { preset: 'default', klClip: 1 }, 10).klClip).toBe(Infinity);
