@@ -91,7 +91,7 @@ export function insertCurvature(module: Module, options: CurvatureOptions = {}):
       valid,
       count,
       damping: given[0],
-      accumulated: (v) => accumulated(b, v, { weight: count, definition: context.definition }),
+      accumulated: (v, name) => accumulated(b, v, { weight: count, name, definition: context.definition }),
     },
     largestFactor: options.largestFactor ?? 10_240,
     gradients,
@@ -275,7 +275,7 @@ function unitBlocks(visit: Visit, rule: 'unit-bn' | 'unit-affine', gamma: Half, 
   const fisher = ledger.statistic(`${gamma.name}.F`, gamma.name, tensor('f32', [3, channels]), () =>
     unitFisher(b, gamma.rows(), beta.rows(), batch.count),
   );
-  const flat = (half: Half) => b.reshape(batch.accumulated(half.gradient), [channels]);
+  const flat = (half: Half) => b.reshape(batch.accumulated(half.gradient, `${half.name}.gradient`), [channels]);
   const natural = solveUnitBlocks(b, fisher, flat(gamma), flat(beta), batch.damping);
   const set = (half: Half, other: Half, u: Value) =>
     verdicts.set(half.name, { rule, why: `2x2 blocks with ${other.name}`, natural: b.reshape(u, dims(half.gradient)) });

@@ -18,7 +18,7 @@ export interface Batch {
   readonly count: Value;
   readonly damping: Value;
   /** A gradient over all micro-batches of the step. */
-  readonly accumulated: (gradient: Value) => Value;
+  readonly accumulated: (gradient: Value, name: string) => Value;
 }
 
 /** A layer as matrices: gradient [out, in] or [in, out], a leading axis of groups for grouped convolutions. */
@@ -139,9 +139,11 @@ export function precondition(
 
   const matrix = [...groups, ...(form.inFirst ? [form.inputs, form.outputs] : [form.outputs, form.inputs])];
   const axis = groups.length + (form.inFirst ? 0 : 1);
-  const dw = b.reshape(batch.accumulated(use.node.results[0]), matrix);
+  const dw = b.reshape(batch.accumulated(use.node.results[0], `${name}.gradient`), matrix);
   const column = matrix.map((n, i) => (i === axis ? 1 : n));
-  const gradient = bias ? b.node('concat', [dw, b.reshape(batch.accumulated(bias), column)], { attrs: { axis } }) : dw;
+  const gradient = bias
+    ? b.node('concat', [dw, b.reshape(batch.accumulated(bias, `${name}.bias_gradient`), column)], { attrs: { axis } })
+    : dw;
   const [left, right] = form.inFirst ? [inverseA, inverseG] : [inverseG, inverseA];
   const u = b.matmul(b.matmul(left, gradient), right, false, false, `${name}.natural`);
   const weight = bias ? b.sliceAxis(u, axis, 0, form.inputs) : u;

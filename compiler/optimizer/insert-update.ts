@@ -127,9 +127,11 @@ function wholeStep(b: Builder): ReadonlyMap<string, Value> {
   return new Map(
     b.outputs.map(({ name, value }): [string, Value] => {
       b.loc = passLoc(PASS, value.loc);
-      if (name === 'correct' || name === 'count') return [name, accumulated(b, value, {})];
-      if (name === 'loss' || name.startsWith('gradient(')) return [name, accumulated(b, value, { weight, definition })];
-      return [name, value];
+      if (name === 'correct' || name === 'count') return [name, accumulated(b, value, { name: `step.${name}` })];
+      if (name === 'loss') return [name, accumulated(b, value, { weight, name: 'step.loss' })];
+      const parameter = /^gradient\((.*)\)$/s.exec(name)?.[1];
+      if (parameter === undefined) return [name, value];
+      return [name, accumulated(b, value, { weight, name: `${parameter}.gradient`, definition })];
     }),
   );
 }

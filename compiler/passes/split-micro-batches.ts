@@ -44,21 +44,26 @@ function sumsOf(module: Module, train: Func): Map<Value, Sum> {
   const values = [...train.inputs, ...train.reads, ...train.nodes.flatMap((n) => n.results)];
   const taken = new Set([...module.state, ...values].map((v) => v.name));
   const sums = new Map<Value, Sum>();
-  const add = (x: Value, weight: Value | undefined, { loc, guard }: Node): void => {
+  const add = (
+    x: Value,
+    weight: Value | undefined,
+    base: string,
+    { loc, guard }: Pick<Node, 'loc' | 'guard'>,
+  ): void => {
     const known = sums.get(x);
     if (known && (known.weight !== weight || known.guard !== guard))
       throw new Error(`${PASS}: ${x.name} is accumulated in two ways`);
     if (known) return;
-    let name = `${x.name}.sum`;
-    for (let n = 1; taken.has(name); n++) name = `${x.name}.sum.${n}`;
+    let name = `${base}.sum`;
+    for (let n = 1; taken.has(name); n++) name = `${base}.sum.${n}`;
     taken.add(name);
     sums.set(x, { entry: sumState(name, x, loc), weight, guard });
   };
   for (const mark of train.nodes.filter(isMark)) {
     const [x, weight] = mark.operands;
     // What a mean is divided by is summed in every step.
-    if (weight) add(weight, undefined, { ...mark, guard: undefined });
-    add(x, weight, mark);
+    if (weight) add(weight, undefined, weight.name, { loc: mark.loc });
+    add(x, weight, mark.results[0].name, mark);
   }
   return sums;
 }
@@ -114,11 +119,12 @@ function accumulateFunction(train: Func, sums: ReadonlyMap<Value, Sum>): Func {
   const nothing = b.fill(0);
   for (const [x, { entry, weight, guard }] of sums) {
     b.loc = entry.loc;
-    const stored = b.read(entry.name, entry.type);
+    const { name, type } = entry;
+    const stored = b.read(name, type);
     b.guard = guard;
-    const sum = b.add(b.select(carries, stored, nothing), weight ? b.mul(x, weight) : x);
+    const sum = b.add(b.select(carries, stored, nothing), weight ? b.mul(x, weight) : x, `${name}.next`);
     b.guard = undefined;
-    b.update(entry.name, guard === undefined ? sum : b.node('refresh', [sum, stored], { guard }));
+    b.update(name, guard === undefined ? sum : b.node('refresh', [sum, stored], { guard, name: `${name}.now` }));
   }
   return b.finish();
 }
@@ -137,7 +143,7 @@ function updateFunction(train: Func, sums: ReadonlyMap<Value, Sum>): Func {
   const look = (v: Value): Value => map.get(v) ?? v;
   const sumOf = (x: Value): Value => {
     const { entry } = sums.get(x)!;
-    return b.read(entry.name, entry.type);
+    return b.read(entry.name, entry.type, entry.loc);
   };
   for (const node of nodes) {
     if (isMark(node)) {
