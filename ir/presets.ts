@@ -50,6 +50,16 @@ const spngdRates: readonly (readonly [number, number])[] = [
   [Number.POSITIVE_INFINITY, 0.25],
 ];
 
+/**
+ * Bound of its steps in KL divergence. The last: MNIST in 20 steps of 16,384 reaches 97.6% with it, and 96.7% with 1e-2, whatever the
+ * learning rate, since the clip holds in every step.
+ */
+const spngdClips: typeof spngdRates = [
+  [256, 1e-3],
+  [4096, 1e-2],
+  [Number.POSITIVE_INFINITY, 3e-2],
+];
+
 const EPOCHS = 10;
 const constantLambda = { damping_from: 0, damping_warmup: 0 } as const;
 
@@ -107,7 +117,7 @@ function spngd(batch: number): Defaults {
     momentum_rule: 'tied',
     damping: 1e-2,
     ...constantLambda,
-    kl_clip: batch <= 256 ? 1e-3 : 1e-2,
+    kl_clip: spngdClips.find(([upTo]) => batch <= upTo)![1],
     kl_decay: true,
     // Never changes weights that came trained; 'shrink' did as well in the study.
     weight_rescaling: 'off',
