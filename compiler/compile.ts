@@ -148,7 +148,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
     weightDecay: defaults.weight_decay !== 0,
   });
   const accumulates = options.accumulate !== undefined;
-  const whole = cleaned(checked(splitMicroBatches(cleaned(checked(updated.module)), accumulates)));
+  const whole = cleaned(checked(splitMicroBatches(checked(updated.module), accumulates)));
   const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
   // Last, so that equal fills stay apart: each is written straight into its own state.
   const train = checked(addInit(whole));
