@@ -59,7 +59,10 @@ function sumsOf(module: Module, train: Func): Map<Value, Sum> {
     taken.add(name);
     sums.set(x, { entry: sumState(name, x, loc), weight, guard });
   };
-  const wanted = needed(train, [...train.outputs, ...train.updates].map((o) => o.value));
+  const wanted = needed(
+    train,
+    [...train.outputs, ...train.updates].map((o) => o.value),
+  );
   for (const mark of wanted.filter(isMark)) {
     const [x, weight] = mark.operands;
     // What a mean is divided by is summed in every step.
