@@ -46,14 +46,17 @@ export function lowerModule(module: Module, fuse: (func: Func) => Fused, target:
 interface Printed {
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** By kernel: what only the printed text says. */
-  readonly infos: ReadonlyMap<string, Pick<KernelInfo, 'grid' | 'scratch' | 'dispatch'>>;
+  readonly infos: ReadonlyMap<string, Pick<KernelInfo, 'grid' | 'scratch' | 'access' | 'dispatch'>>;
 }
 
+const accessOf = ({ params }: Kernel): KernelInfo['access'] =>
+  params.map((p) => (p.access === 'read' ? 'read' : 'readwrite'));
+
 function wasmCode(kernels: readonly Kernel[]): Printed {
-  const { bytes, info } = printWasm(kernels);
+  const { bytes, info } = printWasm(kernels, { shared: true, maximumPages: 65536 });
   return {
     files: new Map([[WASM_MODULE, bytes]]),
-    infos: new Map(info.map(({ name, grid, scratch }) => [name, { grid, scratch }])),
+    infos: new Map(info.map(({ name, grid, scratch }, i) => [name, { grid, scratch, access: accessOf(kernels[i]) }])),
   };
 }
 
@@ -61,9 +64,8 @@ function shaders(kernels: readonly Kernel[]): Printed {
   const encoder = new TextEncoder();
   const infos = kernels.map((kernel) => {
     const workgroups = workgroupsOf(kernel);
-    const access = kernel.params.map((p) => (p.access === 'read' ? ('read' as const) : ('readwrite' as const)));
     const grid = workgroups[0] * workgroups[1];
-    return [kernel.name, { grid, scratch: 0, dispatch: { workgroups, access } }] as const;
+    return [kernel.name, { grid, scratch: 0, access: accessOf(kernel), dispatch: { workgroups } }] as const;
   });
   return {
     files: new Map(kernels.map((k) => [shaderFile(k.name), encoder.encode(printWgsl(k))])),

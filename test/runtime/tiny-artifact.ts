@@ -30,7 +30,8 @@ export function copyModule(parameters = 5, from = 'env', name = 'memory'): Uint8
   return Uint8Array.from([
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, 1, 0x60, parameters, ...new Array<number>(parameters).fill(i32), 0),
-    ...section(2, 1, ...text(from), ...text(name), 2, 0, 0),
+    // A shared memory of at most 65,536 pages.
+    ...section(2, 1, ...text(from), ...text(name), 2, 3, 0, 0x80, 0x80, 0x04),
     ...section(3, 1, 0),
     ...section(7, 2, ...text('copy1'), 0, 0, ...text('copy2'), 0, 0),
     ...section(10, 1, body.length, ...body),
@@ -39,11 +40,14 @@ export function copyModule(parameters = 5, from = 'env', name = 'memory'): Uint8
 
 const kernel = (name: string, grid: number): KernelInfo => ({
   ...{ name, grid, scratch: 16, flops: 0, bytes: 8 * grid, computes: ['copy'], source: 'onnx:Copy_0(Copy)' },
+  access: ['read', 'readwrite'],
   stopped: 'nothing to fuse',
 });
 const step = (slot: string, name: string, args: string[]): Segment => ({
   name: `always.${slot}`,
-  steps: [{ slot, variants: [{ kernel: name, requires: { features: ['simd128'], limits: {} }, cost: 0 }], args }],
+  steps: [
+    { slot, variants: [{ kernel: name, requires: { features: ['simd128'], limits: {} }, cost: 0 }], args, source: '' },
+  ],
 });
 const buffer = (name: string, index: number, shape: number[], role: ProgramBuffer['role']): ProgramBuffer => ({
   ...{ name, memory: 'main', offset: 256 * index, dtype: 'f32', layout: 'dense', shape, role },
