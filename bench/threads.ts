@@ -35,7 +35,7 @@ const median = (times: readonly number[]): number => [...times].sort((a, b) => a
 /** The module that threads run, which Node cannot read as it is. */
 async function threadModule(): Promise<URL> {
   const { outputFiles } = await build({
-    entryPoints: ['runtime/devices/wasm/thread.ts'],
+    entryPoints: ['runtime/devices/wasm/compute-worker.ts'],
     bundle: true,
     platform: 'node',
     format: 'esm',
@@ -63,12 +63,16 @@ function writeInputs(device: WasmDevice, { programs: [program], loss }: Manifest
 }
 
 const file = await threadModule();
-console.log(`${cpus()[0].model}, ${availableParallelism()} cores, Node ${process.version}; load ${loadavg()[0].toFixed(1)}`);
+console.log(
+  `${cpus()[0].model}, ${availableParallelism()} cores, Node ${process.version}; load ${loadavg()[0].toFixed(1)}`,
+);
 for (const optimizer of ['sgd', 'spngd'] as const) {
   if (positionals.length > 0 && !positionals.includes(optimizer)) continue;
   const artifact = artifactOf(optimizer);
   const module = compileForLong(artifact);
-  const devices = await Promise.all([1, threads].map((n) => WasmDevice.open(artifact, { threads: n, module, threadModule: file })));
+  const devices = await Promise.all(
+    [1, threads].map((n) => WasmDevice.open(artifact, { threads: n, module, threadModule: file })),
+  );
   for (const d of devices) await initialise(d, artifact.manifest, artifact.weights);
   const metrics = artifact.manifest.programs[0].functions.find((f) => f.name === 'train')!.outputs[0].buffer;
   const times: number[][] = devices.map(() => []);

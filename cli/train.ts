@@ -2,6 +2,7 @@
  * What `spngdc run` does: loads and checks an artifact, loads data, trains, and writes the trained weights and model.
  */
 import { createHash } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type Manifest, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
 import { optionsConflict, optionWithoutUse } from '../ir/diagnostics/command-line.js';
@@ -13,7 +14,7 @@ import { bindDataset, dataInput, splitExamples } from '../runtime/data/dataset.j
 import { chooseNormalization } from '../runtime/data/normalize.js';
 import { openData } from '../runtime/data/open.js';
 import type { Device } from '../runtime/devices/device.js';
-import { openDevice } from '../runtime/devices/open.js';
+import { beginCompiling, openDevice } from '../runtime/devices/open.js';
 import { exportOnnx } from '../runtime/export-onnx.js';
 import { Checkpoints } from '../runtime/training/checkpoints.js';
 import { type TrainingData, train } from '../runtime/training/loop.js';
@@ -44,6 +45,9 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   const keeps = flags.resume || flags.checkpointEvery !== undefined;
   if (!keeps && flags.keep !== undefined)
     throw optionWithoutUse('--keep', 'there are no checkpoints without --checkpoint-every or --resume');
+  if (flags.threads !== undefined && flags.device !== 'cpu' && flags.device !== 'auto')
+    throw optionWithoutUse('--threads', `they are the processor's, and --device is ${flags.device}`);
+  const module = beginCompiling(artifact, flags.device);
   for (const folder of keeps ? [out, join(out, CHECKPOINTS)] : [out]) checkWritable(folder);
   const data = loadTrainingData(manifest, flags);
   const settings = resolveSettings(manifest, flags, data.train.count);
@@ -52,7 +56,12 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   };
   const misfits = flags.preset === undefined ? [] : presetMisfits(manifest, flags.preset);
   if (misfits.length > 0) notice(`the preset ${flags.preset} wants what this artifact lacks: ${misfits.join('; ')}`);
-  const device = await openDevice(artifact, flags.device, { unchecked: flags.unchecked, notice });
+  const device = await openDevice(artifact, flags.device, {
+    unchecked: flags.unchecked,
+    notice,
+    threads: flags.threads ?? Math.min(MOST_THREADS, availableParallelism()),
+    module,
+  });
   await initialise(device, manifest, artifact.weights);
   const log = new MetricsLog(join(out, METRICS));
   const keeper = keeps
@@ -82,6 +91,8 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
 }
 
 const CHECKPOINTS = 'checkpoints';
+/** Without --threads: a training step of more threads has more waiting than work. */
+const MOST_THREADS = 16;
 
 /** All that decides the course of a run beside the artifact, by the option that sets it. */
 function courseOf(settings: Settings, data: TrainingData): Record<string, string> {

@@ -24,9 +24,18 @@ const copyBody = [
 ];
 
 /** `parameters`: how many the kernel declares; 5 is right. `from`: the module that memory is imported from. */
-export function copyModule(parameters = 5, from = 'env', name = 'memory'): Uint8Array {
+export function copyModule({
+  parameters = 5,
+  from = 'env',
+  name = 'memory',
+  body = parameters === 5 ? copyBody : [0x00, 0x0b],
+}: {
+  readonly parameters?: number;
+  readonly from?: string;
+  readonly name?: string;
+  readonly body?: readonly number[];
+} = {}): Uint8Array {
   const i32 = 0x7f;
-  const body = parameters === 5 ? copyBody : [0x00, 0x0b];
   return Uint8Array.from([
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, 1, 0x60, parameters, ...new Array<number>(parameters).fill(i32), 0),

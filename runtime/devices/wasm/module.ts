@@ -58,7 +58,7 @@ export function checkModule(module: WebAssembly.Module, program: Program): void 
 /** Memory as a program's threads share it. */
 export interface SharedMemory {
   readonly memory: WebAssembly.Memory;
-  /** Where each thread's scratch memory begins. */
+  /** Where each thread's scratch memory begins; of fewer threads than were asked for where all of them do not fit. */
   readonly scratch: readonly number[];
 }
 
@@ -68,10 +68,12 @@ export function makeMemory(program: Program, threads: number): SharedMemory {
   const align = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
   const first = align(program.memories[0].bytes);
   const each = align(Math.max(0, ...program.kernels.map((k) => k.scratch)));
-  const total = first + threads * each;
+  const fit = Math.floor((MEMORY_LIMIT - first) / Math.max(1, each));
+  const count = Math.max(1, Math.min(threads, fit));
+  const total = first + count * each;
   const pages = Math.max(1, Math.ceil(total / PAGE));
   if (pages > MAX_PAGES) throw memoryTooLarge(total, MEMORY_LIMIT);
-  const scratch = Array.from({ length: threads }, (_, t) => first + t * each);
+  const scratch = Array.from({ length: count }, (_, t) => first + t * each);
   try {
     return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }), scratch };
   } catch {

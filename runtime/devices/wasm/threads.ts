@@ -15,7 +15,7 @@ export interface ThreadSetting extends Omit<Member, 'kernels'> {
  * @returns how many have started, when all have started or failed
  */
 export async function startThreads(settings: readonly ThreadSetting[], file?: URL): Promise<number> {
-  const url = file ?? new URL('./thread.js', import.meta.url);
+  const url = file ?? new URL('./compute-worker.js', import.meta.url);
   const started = await Promise.all(settings.map((s) => start(url, s)));
   return started.filter(Boolean).length;
 }
