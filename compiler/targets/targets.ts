@@ -5,7 +5,7 @@
 import { shaderFile, WASM_MODULE } from '../../ir/artifact.js';
 import type { Func, Module } from '../../ir/graph.js';
 import type { Kernel } from '../../ir/kernel.js';
-import type { KernelInfo, Program } from '../../ir/program.js';
+import type { KernelInfo, Program, ProgramFunction, Segment, Variant } from '../../ir/program.js';
 import { verifyKernel, verifyProgram } from '../../ir/verify.js';
 import { lowerForGpu } from '../kernels/gpu/lower.js';
 import { lowerRegion } from '../kernels/lower.js';
@@ -25,14 +25,25 @@ export interface TargetCode {
   readonly files: ReadonlyMap<string, Uint8Array>;
 }
 
+export interface LoweringOptions {
+  /** For WebAssembly: fused multiply-adds, which the processor rounds as it likes. */
+  readonly relaxedSimd?: boolean;
+}
+
 /** @param fuse gives the regions of each function of the module */
-export function lowerModule(module: Module, fuse: (func: Func) => Fused, target: Target): TargetCode {
+export function lowerModule(
+  module: Module,
+  fuse: (func: Func) => Fused,
+  target: Target,
+  { relaxedSimd = false }: LoweringOptions = {},
+): TargetCode {
   const lower = target === 'wasm' ? lowerRegion : lowerForGpu;
   const { program, kernels } = assemble(module, fuse, lower, target);
   for (const kernel of kernels) verifyKernel(kernel);
-  const { files, infos } = target === 'wasm' ? wasmCode(kernels) : shaders(kernels);
+  const { files, infos } = target === 'wasm' ? wasmCode(kernels, relaxedSimd) : shaders(kernels);
   const complete: Program = {
     ...program,
+    functions: target === 'wasm' && relaxedSimd ? program.functions.map(requireRelaxed) : program.functions,
     kernels: program.kernels.map((k) => {
       const info = infos.get(k.name);
       if (!info) throw new Error(`the target ${target} printed no kernel ${k.name}`);
@@ -41,6 +52,15 @@ export function lowerModule(module: Module, fuse: (func: Func) => Fused, target:
   };
   verifyProgram(complete, kernels);
   return { program: complete, kernels, files };
+}
+
+function requireRelaxed(f: ProgramFunction): ProgramFunction {
+  const relaxed = (v: Variant): Variant => ({
+    ...v,
+    requires: { ...v.requires, features: [...v.requires.features, 'relaxed-simd'] },
+  });
+  const steps = (s: Segment) => s.steps.map((step) => ({ ...step, variants: step.variants.map(relaxed) }));
+  return { ...f, segments: f.segments.map((s) => ({ ...s, steps: steps(s) })) };
 }
 
 interface Printed {
@@ -52,8 +72,8 @@ interface Printed {
 const accessOf = ({ params }: Kernel): KernelInfo['access'] =>
   params.map((p) => (p.access === 'read' ? 'read' : 'readwrite'));
 
-function wasmCode(kernels: readonly Kernel[]): Printed {
-  const { bytes, info } = printWasm(kernels, { shared: true, maximumPages: 65536 });
+function wasmCode(kernels: readonly Kernel[], relaxed: boolean): Printed {
+  const { bytes, info } = printWasm(kernels, { shared: true, maximumPages: 65536 }, relaxed);
   return {
     files: new Map([[WASM_MODULE, bytes]]),
     infos: new Map(info.map(({ name, grid, scratch }, i) => [name, { grid, scratch, access: accessOf(kernels[i]) }])),

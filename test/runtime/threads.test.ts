@@ -17,7 +17,7 @@ import { WasmDevice } from '../../runtime/devices/wasm/device.js';
 import { initialise } from '../../runtime/training/state.js';
 import { noise } from '../frontend/forward.js';
 import { residualNet, threadModule, transformer } from './thread-nets.js';
-import { copyModule, temporaryFolder, tinyFiles, writeTiny } from './tiny-artifact.js';
+import { temporaryFolder, writeTrapping } from './tiny-artifact.js';
 
 let threadFile: URL;
 beforeAll(async () => {
@@ -105,30 +105,8 @@ it('does without threads that cannot start', async () => {
   }
 });
 
-/** An artifact whose kernel is slow where the scratch memory is the first thread's, and traps elsewhere. */
-function trapping(firstScratch: number): Artifact {
-  const leb = (n: number): number[] => (n < 64 ? [n] : [(n & 127) | 128, ...leb(n >> 7)]);
-  const body = [
-    // One local: a counter.
-    ...[0x01, 0x01, 0x7f],
-    // if (scratch != firstScratch) unreachable
-    ...[0x20, 2, 0x41, ...leb(firstScratch), 0x47, 0x04, 0x40, 0x00, 0x0b],
-    // counter = 2^22; do counter -= 1 while (counter)
-    ...[0x41, ...leb(2 ** 22), 0x21, 5, 0x03, 0x40, 0x20, 5, 0x41, 1, 0x6b, 0x22, 5, 0x0d, 0, 0x0b, 0x0b],
-  ];
-  const files = tinyFiles().set('kernels/program.wasm', copyModule({ body }));
-  const artifact = loadArtifact(
-    writeTiny((m) => {
-      for (const k of m.programs[0].kernels) k.grid = 64;
-      m.programs[0].functions[1].segments[0].steps[0].variants[0].cost = 1;
-    }, files),
-  );
-  return artifact;
-}
-
 it('a trap in another thread is E424, and the device goes on', async () => {
-  // The program's memory has six buffers of 256 bytes.
-  const device = await open(trapping(6 * 256), 3);
+  const device = await open(loadArtifact(writeTrapping()), 3);
   expect(device.description).toBe('WebAssembly SIMD, 3 threads');
   for (let time = 0; time < 3; time++) {
     let error: unknown;
@@ -146,13 +124,13 @@ it('a trap in another thread is E424, and the device goes on', async () => {
 });
 
 it('a trap in the thread that leads is E424, too', async () => {
-  const device = await open(trapping(1), 2);
+  const device = await open(loadArtifact(writeTrapping(1)), 2);
   expect(() => device.run('train')).toThrow('unreachable');
   device.close();
 });
 
 it('more threads than memory is left for are not started', async () => {
-  const artifact = trapping(6 * 256);
+  const artifact = loadArtifact(writeTrapping());
   for (const k of artifact.manifest.programs[0].kernels) (k as { scratch: number }).scratch = 1.5 * 2 ** 30;
   const device = await open(artifact, 8);
   expect(device.description).toBe('WebAssembly SIMD, 2 threads');

@@ -166,3 +166,27 @@ export function writeTiny(change: (manifest: any) => void = () => {}, files: Fil
   }
   return dir;
 }
+
+/**
+ * Writes an artifact whose kernels are slow where the scratch memory is at `firstScratch`, and trap elsewhere. By default it is
+ * where the first thread's is: behind the six buffers of 256 bytes.
+ */
+export function writeTrapping(firstScratch = 6 * 256): string {
+  const leb = (n: number): number[] => (n < 64 ? [n] : [(n & 127) | 128, ...leb(n >> 7)]);
+  const body = [
+    // One local: a counter.
+    ...[0x01, 0x01, 0x7f],
+    // if (scratch != firstScratch) unreachable
+    ...[0x20, 2, 0x41, ...leb(firstScratch), 0x47, 0x04, 0x40, 0x00, 0x0b],
+    // counter = 2^22; do counter -= 1 while (counter)
+    ...[0x41, ...leb(2 ** 22), 0x21, 5, 0x03, 0x40, 0x20, 5, 0x41, 1, 0x6b, 0x22, 5, 0x0d, 0, 0x0b, 0x0b],
+  ];
+  return writeTiny(
+    ({ programs: [program] }) => {
+      for (const k of program.kernels) k.grid = 64;
+      // Worth a thread.
+      program.functions[1].segments[0].steps[0].variants[0].cost = 1;
+    },
+    tinyFiles().set('kernels/program.wasm', copyModule({ body })),
+  );
+}

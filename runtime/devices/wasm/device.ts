@@ -8,7 +8,7 @@ import type { Buffer, KernelInfo, Program, Requirement, Step } from '../../../ir
 import { type Artifact, programFor } from '../../artifact.js';
 import { type ArrayData, type Device, everyGuard, type Guards } from '../device.js';
 import { Crew, makeCounters } from './crew.js';
-import { engineFeatures, preferOptimisedCode } from './engine.js';
+import { engineFeatures, isRelaxed, preferOptimisedCode } from './engine.js';
 import {
   checkModule,
   compileBeside,
@@ -62,7 +62,8 @@ export class WasmDevice implements Device {
     private readonly crew?: Crew,
     threads = 1,
   ) {
-    this.description = `WebAssembly SIMD, ${threads === 1 ? '1 thread' : `${threads} threads`}`;
+    const simd = isRelaxed(loaded.program) ? 'relaxed SIMD (not the same bits on every processor)' : 'SIMD';
+    this.description = `WebAssembly ${simd}, ${threads === 1 ? '1 thread' : `${threads} threads`}`;
   }
 
   get program(): Program {

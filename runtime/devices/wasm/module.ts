@@ -5,7 +5,8 @@
 import { WASM_MODULE } from '../../../ir/artifact.js';
 import { memoryRefused, memoryTooLarge, moduleInvalid } from '../../../ir/diagnostics/artifact.js';
 import type { Program } from '../../../ir/program.js';
-import type { Artifact } from '../../artifact.js';
+import { type Artifact, programFor } from '../../artifact.js';
+import { allowFeatures } from './engine.js';
 
 const PAGE = 65_536;
 const MAX_PAGES = 65_536;
@@ -20,12 +21,13 @@ const invalid = (why: string): never => {
   throw moduleInvalid(WASM_MODULE, why);
 };
 
-function moduleBytes({ files }: Artifact): Uint8Array<ArrayBuffer> {
+function moduleBytes({ manifest, files }: Artifact): Uint8Array<ArrayBuffer> {
+  allowFeatures(programFor(manifest, 'wasm'));
   const bytes = files.get(WASM_MODULE);
   return (bytes ?? invalid('the manifest does not list the file')) as Uint8Array<ArrayBuffer>;
 }
 
-/** Compiled on this thread. UserError E414. */
+/** Compiled on this thread. UserError E414, E419. */
 export function compileNow(artifact: Artifact): WebAssembly.Module {
   const bytes = moduleBytes(artifact);
   try {
@@ -35,7 +37,7 @@ export function compileNow(artifact: Artifact): WebAssembly.Module {
   }
 }
 
-/** Compiled on the engine's own threads, while this one goes on. UserError E414. */
+/** Compiled on the engine's own threads, while this one goes on. UserError E414, E419. */
 export async function compileBeside(artifact: Artifact): Promise<WebAssembly.Module> {
   const bytes = moduleBytes(artifact);
   try {
