@@ -16,6 +16,7 @@ export interface RunFlags extends Overrides {
   readonly augment?: string;
   readonly workers?: number;
   readonly threads?: number;
+  readonly profile?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly out?: string;
@@ -144,6 +145,10 @@ export function addRun(program: Command, terminal: Terminal): void {
     .option(
       '--resume',
       'continue from the newest checkpoint, bit for bit, from the beginning if there is none (the other options as they were)',
+    )
+    .option(
+      '--profile',
+      'time every kernel, on the processor: the slowest against what the machine reaches, and all in DIR/trace.json for ui.perfetto.dev',
     )
     .option('--json', 'report as one JSON object a line')
     .option('--quiet', 'report only the end')

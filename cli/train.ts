@@ -31,6 +31,7 @@ import { checkWritable, writeFiles } from '../runtime/write-files.js';
 import { chooseReporter, together } from './reporters.js';
 import type { RunFlags } from './run.js';
 import { runCurves } from './run-curves.js';
+import { RunProfile } from './run-profile.js';
 import type { Terminal } from './terminal.js';
 
 /** The command itself, once its options are read. */
@@ -56,12 +57,15 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   };
   const misfits = flags.preset === undefined ? [] : presetMisfits(manifest, flags.preset);
   if (misfits.length > 0) notice(`the preset ${flags.preset} wants what this artifact lacks: ${misfits.join('; ')}`);
+  let profiling: RunProfile | undefined;
   const device = await openDevice(artifact, flags.device, {
     unchecked: flags.unchecked,
     notice,
     threads: flags.threads ?? Math.min(MOST_THREADS, availableParallelism()),
     module,
+    ...(flags.profile && { profile: (run) => profiling?.add(run) }),
   });
+  if (flags.profile) profiling = await RunProfile.begin(device, notice);
   await initialise(device, manifest, artifact.weights);
   const log = new MetricsLog(join(out, METRICS));
   const keeper = keeps
@@ -86,11 +90,16 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   device.close();
   const curves = runCurves(log.file);
   if (curves) files.set('curves.svg', curves);
+  if (profiling) {
+    reporter.profile?.(profiling.report());
+    files.set(TRACE, profiling.trace());
+  }
   writeFiles(out, files);
   reporter.written?.([...files.keys(), METRICS].map((f) => join(out, f)));
 }
 
 const CHECKPOINTS = 'checkpoints';
+const TRACE = 'trace.json';
 /** Without --threads: a training step of more threads has more waiting than work. */
 const MOST_THREADS = 16;
 

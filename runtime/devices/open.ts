@@ -5,12 +5,15 @@ import { UserError } from '../../ir/diagnostics/error.js';
 import type { Artifact } from '../artifact.js';
 import type { Device } from './device.js';
 import { compileForLong, WasmDevice } from './wasm/device.js';
+import type { ProfiledRun } from './wasm/records.js';
 
 export interface DeviceOptions {
   /** Without validation and bounds checks on a GPU. */
   readonly unchecked?: boolean;
   /** On the processor; default: 1. */
   readonly threads?: number;
+  /** On the processor: told after each run of a function when each share of its steps ran. */
+  readonly profile?: (run: ProfiledRun) => void;
   /** What `beginCompiling` returned. */
   readonly module?: Promise<WebAssembly.Module>;
   /** Told why a GPU that was found is not used. */

@@ -5,6 +5,7 @@
  * for another one that only wakes up late. Who finds nothing to do looks for some tens of microseconds, then sleeps.
  */
 import type { Kernel } from './module.js';
+import { clock, Recorder } from './records.js';
 import type { Work } from './work.js';
 
 /** What one thread needs to take part. */
@@ -15,6 +16,8 @@ export interface Member {
   readonly kernels: ReadonlyMap<string, Kernel>;
   /** Address of this thread's scratch memory. */
   readonly scratch: number;
+  /** Where this thread writes when it ran what, if anybody asks. */
+  readonly records?: SharedArrayBuffer;
 }
 
 /** Words of the shared array; three words a piece follow. */
@@ -57,6 +60,7 @@ interface Bound {
 export class Crew {
   private readonly words: Int32Array;
   private readonly bound: readonly (readonly Bound[])[];
+  private readonly recorder: Recorder | undefined;
   /** The run that this thread knows, its function, and the first piece of which shares may be left. */
   private run = 0;
   private at = 0;
@@ -64,6 +68,7 @@ export class Crew {
 
   constructor(private readonly member: Member) {
     this.words = new Int32Array(member.counters);
+    this.recorder = member.records && new Recorder(member.records);
     this.bound = member.functions.map((f) =>
       f.calls.map(({ kernel, args, grid }) => ({
         kernel: member.kernels.get(kernel)!,
@@ -182,11 +187,13 @@ export class Crew {
       const { kernel, args, grid } = this.bound[this.at][c];
       args[args.length - 2] = Math.floor((grid * share) / shares);
       args[args.length - 1] = Math.floor((grid * (share + 1)) / shares);
+      const begin = this.recorder ? clock() : 0;
       try {
         kernel(...args);
       } catch (e) {
         this.fail(c, e);
       }
+      this.recorder?.add(c, begin);
     }
   }
 

@@ -19,6 +19,7 @@ import {
   makeMemory,
   type SharedMemory,
 } from './module.js';
+import { clock, makeRecords, type ProfiledRun, Recorder } from './records.js';
 import { startThreads } from './threads.js';
 import { planWork, type Work } from './work.js';
 
@@ -49,6 +50,8 @@ export interface WasmOptions {
   readonly module?: Promise<WebAssembly.Module>;
   /** The threads' module, where it does not lie beside this one. */
   readonly threadModule?: URL;
+  /** Told after each run of a function when each share of its steps ran. */
+  readonly profile?: (run: ProfiledRun) => void;
 }
 
 export class WasmDevice implements Device {
@@ -60,7 +63,8 @@ export class WasmDevice implements Device {
     private readonly loaded: Loaded,
     private readonly works: readonly Work[] = [],
     private readonly crew?: Crew,
-    threads = 1,
+    readonly threads = 1,
+    private readonly profile?: (run: Omit<ProfiledRun, 'shares'>, work: Work) => void,
   ) {
     const simd = isRelaxed(loaded.program) ? 'relaxed SIMD (not the same bits on every processor)' : 'SIMD';
     this.description = `WebAssembly ${simd}, ${threads === 1 ? '1 thread' : `${threads} threads`}`;
@@ -78,22 +82,31 @@ export class WasmDevice implements Device {
 
   /** The same on as many threads as are asked for and can be had, with code for a long run. */
   static async open(artifact: Artifact, options: WasmOptions = {}): Promise<WasmDevice> {
-    const { threads = 1, threadModule } = options;
+    const { threads = 1, threadModule, profile } = options;
     const program = programFor(artifact.manifest, 'wasm');
     const module = await (options.module ?? compileForLong(artifact));
     const shared = makeMemory(program, threads);
     const loaded = new Loaded(program, module, shared);
-    const works = threads > 1 ? loaded.share(threads) : [];
+    const works = threads > 1 || profile ? loaded.share(threads, profile ? 0 : WORTH_THREADS) : [];
     if (works.length === 0) return new WasmDevice(loaded);
     const counters = makeCounters(works);
     const { memory, scratch } = shared;
-    const [own, ...others] = scratch.map((s) => ({ counters, functions: works, scratch: s }));
+    const members = scratch.map((s) => ({
+      ...{ counters, functions: works, scratch: s },
+      ...(profile && { records: makeRecords(works) }),
+    }));
+    const [own, ...others] = members;
     const helpers = await startThreads(
       others.map((member) => ({ ...member, module, memory })),
       threadModule,
     );
-    if (helpers === 0) return new WasmDevice(loaded);
-    return new WasmDevice(loaded, works, new Crew({ ...own, kernels: loaded.kernels }), 1 + helpers);
+    if (helpers === 0 && !profile) return new WasmDevice(loaded);
+    const recorders = members.map(({ records }) => records && new Recorder(records));
+    const report: WasmDevice['profile'] =
+      profile &&
+      ((run, work) => profile({ ...run, shares: recorders.flatMap((r, thread) => r?.take(thread, work) ?? []) }));
+    const crew = new Crew({ ...own, kernels: loaded.kernels });
+    return new WasmDevice(loaded, works, crew, 1 + helpers, report);
   }
 
   write(name: string, data: ArrayData): void {
@@ -117,7 +130,9 @@ export class WasmDevice implements Device {
       if (on[i]) this.dispatches += s.calls.length;
     });
     if (this.crew && shared !== undefined) {
+      const begin = this.profile ? clock() : 0;
       const failed = this.crew.lead(shared, on);
+      this.profile?.({ func: name, begin, end: clock() }, this.works[shared]);
       if (failed) throw kernelTrapped(this.works[shared].calls[failed.call].place, failed.why);
       return;
     }
@@ -190,12 +205,12 @@ class Loaded {
     }
   }
 
-  /** Plans how threads share the functions that are worth it. */
-  share(threads: number): Work[] {
+  /** Plans how threads share the functions that are worth it: of at least so many modelled seconds. */
+  share(threads: number, least: number): Work[] {
     const works: Work[] = [];
     for (const f of this.program.functions) {
       const work = planWork(f, this.buffers, (step) => this.chosen.get(step)!, threads);
-      if (work.seconds < WORTH_THREADS) continue;
+      if (work.seconds < least) continue;
       this.functions.set(f.name, { ...this.functions.get(f.name)!, shared: works.length });
       works.push(work);
     }
