@@ -2,15 +2,16 @@
  * A profile as a table for a terminal: the kernels that take most of the time, with the layers that they work for.
  */
 import type { KernelRow, ProfileReport } from '../runtime/profile/profile.js';
-import { duration, percent, table } from './terminal.js';
+import { percent, table } from './terminal.js';
 
 const MOST_ROWS = 16;
 const MOST_OPS = 2;
 
+const milliseconds = (seconds: number): string => `${(1000 * seconds).toFixed(1)} ms`;
 const giga = (rate: number): string => (rate / 1e9).toFixed(1);
 
 export function profileText({ threads, ceilings, functions, busy, kernels }: ProfileReport): string {
-  const runs = functions.map((f) => `${f.runs} x ${f.name} (${((1000 * f.seconds) / f.runs).toFixed(1)} ms each)`);
+  const runs = functions.map((f) => `${f.runs} x ${f.name} (${milliseconds(f.seconds / f.runs)} each)`);
   const on = threads === 1 ? '1 thread' : `${threads} threads`;
   const rows = kernels
     .slice(0, MOST_ROWS)
@@ -18,7 +19,7 @@ export function profileText({ threads, ceilings, functions, busy, kernels }: Pro
       k.kernel,
       opsOf(k),
       String(k.calls),
-      duration(k.seconds),
+      milliseconds(k.seconds),
       percent(k.share),
       giga(k.flops),
       giga(k.bytes),

@@ -76,6 +76,7 @@ export class Profile {
   }
 
   add(run: ProfiledRun): void {
+    if (run.shares.length === 0) return;
     const f = this.functions.get(run.func)!;
     const isFirst = f.runs === 0 && !f.first;
     if (isFirst) f.first = run;
