@@ -11,14 +11,15 @@ import { WasmDevice } from '../../runtime/devices/wasm/device.js';
 import { initialise, readTrained } from '../../runtime/training/state.js';
 import { relativeError } from '../end-to-end/relative-error.js';
 import { noise } from '../frontend/forward.js';
-import { residualNet } from './thread-nets.js';
+import { residualNet, threadModule } from './thread-nets.js';
 
 const model = residualNet();
 
-async function afterOneStep(options: CompileOptions) {
+async function afterOneStep(options: CompileOptions, threads = 1) {
   const { files } = compile(model, 'net.onnx', { targets: ['wasm'], batch: 8, optimizer: 'sgd', ...options });
   const manifest = manifestSchema.parse(JSON.parse(new TextDecoder().decode(files.get(MANIFEST))));
-  const device = await WasmDevice.open({ dir: '', manifest, files, weights: new Map() });
+  const artifact = { dir: '', manifest, files, weights: new Map() };
+  const device = await WasmDevice.open(artifact, { threads, threadModule: await threadModule() });
   await initialise(device, manifest, readSafetensors(files.get(WEIGHTS)!, WEIGHTS));
   for (const { name, buffer } of device.program.functions.find((f) => f.name === 'train')!.inputs) {
     const data = device.read(buffer) as Float32Array;
@@ -27,6 +28,7 @@ async function afterOneStep(options: CompileOptions) {
     device.write(buffer, name === 'valid' ? data.fill(1) : data);
   }
   device.run('train');
+  device.close();
   const features = new Set(
     device.program.functions.flatMap((f) =>
       f.segments.flatMap((s) => s.steps.map((t) => `${t.variants[0].requires.features}`)),
@@ -48,4 +50,7 @@ it('is named, required, and as accurate', async () => {
     // Rounding of f32 sums of some hundred products, through seven layers.
     expect(relativeError(other as Float32Array, data as Float32Array), name).toBeLessThan(1e-4);
   }
+  const shared = await afterOneStep({ relaxedSimd: true }, 2);
+  expect(shared.description).toMatch(/^WebAssembly relaxed SIMD .*, 2 threads$/);
+  expect(shared.trained).toEqual(relaxed.trained);
 });

@@ -40,10 +40,14 @@ export function compileNow(artifact: Artifact): WebAssembly.Module {
 /** Compiled on the engine's own threads, while this one goes on. UserError E414, E419. */
 export async function compileBeside(artifact: Artifact): Promise<WebAssembly.Module> {
   const bytes = moduleBytes(artifact);
+  // Since version 24, Node ends where nothing but the engine's own threads is at work.
+  const alive = setInterval(() => {}, 1 << 30);
   try {
     return await WebAssembly.compile(bytes);
   } catch (e) {
     return invalid((e as Error).message);
+  } finally {
+    clearInterval(alive);
   }
 }
 

@@ -40,10 +40,8 @@ const SHARES = 8;
 /** Modelled seconds up to which steps in a row are one piece. */
 const MOST_JOINED = 20e-6;
 
-/** A range of bytes that a step touches. */
+/** That a step touches a buffer. */
 interface Access {
-  readonly begin: number;
-  readonly end: number;
   readonly writes: boolean;
   readonly step: number;
   readonly segment: number;
@@ -109,24 +107,47 @@ function conflictsOf(
   buffers: ReadonlyMap<string, Buffer>,
   kernelOf: (step: Step) => KernelInfo,
 ): ReadonlySet<number>[] {
-  let standing: Access[] = [];
+  const used = new Set(steps.flatMap(({ step }) => step.args));
+  const overlaps = overlapsOf([...used].map((name) => buffers.get(name)!));
+  /** For each buffer, what may still have to be waited for. */
+  const standing = new Map([...used].map((name) => [name, [] as Access[]]));
   return steps.map(({ step, segment }, at) => {
+    const { access } = kernelOf(step);
+    const { guard } = func.segments[segment];
+    // Who waits for a write has waited for what is under it, too, if this step runs whenever that one does.
+    const stays = (b: Access): boolean => guard !== undefined && guard !== func.segments[b.segment].guard;
     const found = new Set<number>();
-    const own = step.args.map((name, i): Access => {
-      const { offset, bytes } = buffers.get(name)!;
-      const writes = kernelOf(step).access[i] === 'readwrite';
-      return { begin: offset, end: offset + bytes, writes, step: at, segment };
+    step.args.forEach((name, i) => {
+      for (const { other } of overlaps.get(name)!)
+        for (const b of standing.get(other)!) if (b.writes || access[i] === 'readwrite') found.add(b.step);
     });
-    for (const a of own)
-      for (const b of standing) if ((a.writes || b.writes) && a.begin < b.end && b.begin < a.end) found.add(b.step);
-    const written = own.filter((a) => a.writes);
-    // Who waits for this write has waited for what is under it, too, if this step runs whenever that one does.
-    const runsWith = (b: Access): boolean => {
-      const { guard } = func.segments[segment];
-      return guard === undefined || guard === func.segments[b.segment].guard;
-    };
-    standing = standing.filter((b) => !written.some((a) => a.begin <= b.begin && b.end <= a.end && runsWith(b)));
-    standing.push(...own);
+    step.args.forEach((name, i) => {
+      if (access[i] === 'readwrite')
+        for (const { other, covered } of overlaps.get(name)!)
+          if (covered) standing.set(other, standing.get(other)!.filter(stays));
+    });
+    step.args.forEach((name, i) => {
+      standing.get(name)!.push({ writes: access[i] === 'readwrite', step: at, segment });
+    });
     return found;
   });
+}
+
+/** For each buffer those that share bytes with it, itself among them, and whether they lie in it. */
+function overlapsOf(
+  buffers: readonly Buffer[],
+): ReadonlyMap<string, readonly { readonly other: string; readonly covered: boolean }[]> {
+  const out = new Map(buffers.map((b) => [b.name, [] as { other: string; covered: boolean }[]]));
+  const order = buffers.filter((b) => b.bytes > 0).sort((a, b) => a.offset - b.offset);
+  const end = (b: Buffer): number => b.offset + b.bytes;
+  const lies = (a: Buffer, b: Buffer): boolean => b.offset <= a.offset && end(a) <= end(b);
+  order.forEach((a, i) => {
+    out.get(a.name)!.push({ other: a.name, covered: true });
+    for (let j = i + 1; j < order.length && order[j].offset < end(a); j++) {
+      const b = order[j];
+      out.get(a.name)!.push({ other: b.name, covered: lies(b, a) });
+      out.get(b.name)!.push({ other: a.name, covered: lies(a, b) });
+    }
+  });
+  return out;
 }
