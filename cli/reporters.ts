@@ -1,9 +1,10 @@
 /**
  * How a run is shown: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs.
  */
+import { describeAugmentation } from '../runtime/data/augmentation.js';
 import type { ProfileReport } from '../runtime/profile/profile.js';
 import { jsonLines } from '../runtime/training/metrics-log.js';
-import type { EpochReport, Evaluation, Reporter } from '../runtime/training/report.js';
+import type { EpochReport, Evaluation, Reporter, StartReport } from '../runtime/training/report.js';
 import { settingsInFull } from '../runtime/training/settings.js';
 import { profileText } from './profile-text.js';
 import { duration, percent, type Terminal } from './terminal.js';
@@ -93,8 +94,11 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
           settingsInFull(r.settings, r.optimizer)
             .map((line) => `  ${line}\n`)
             .join('') +
+          (r.augmentation && Object.keys(r.augmentation).length > 0
+            ? `  examples are changed: ${describeAugmentation(r.augmentation)}\n`
+            : '') +
           `  ${r.trainExamples} examples, ${r.validationExamples} to validate; ` +
-          `${total} steps of ${r.batch} on ${r.device}\n${first > 0 ? `  continued after step ${first}\n` : ''}`,
+          `${total} steps of ${examplesInStep(r)} on ${r.device}\n${first > 0 ? `  continued after step ${first}\n` : ''}`,
       );
     },
     step: (r) => {
@@ -131,3 +135,6 @@ function describeEpoch(r: EpochReport): string {
     `${name} loss ${e.loss.toFixed(4)}${share('accuracy', e.accuracy)}${share('top-5', e.top5)}`;
   return part('train', r.train) + (r.validation ? `  ${part('validation', r.validation)}` : '');
 }
+
+const examplesInStep = ({ batch, settings: { accumulate } }: StartReport): string =>
+  accumulate === 1 ? `${batch}` : `${batch * accumulate} (${accumulate} batches of ${batch})`;

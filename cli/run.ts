@@ -68,7 +68,10 @@ export function addRun(program: Command, terminal: Terminal): void {
       'none; unit: bytes / 255, others as they are; standard: mean 0, variance 1 over the training set; or MEAN,STD (of bytes / 255)',
       'unit',
     )
-    .option('--augment <changes>', 'random changes of training images: flip,crop:4,mixup:0.4,erase:0.5 or some of them')
+    .option(
+      '--augment <changes>',
+      'random changes of training images: flip,crop:4,mixup:0.4,erase:0.5 or some of them; or none (default: mixup as the preset)',
+    )
     .option(
       '--workers <n>',
       'threads that prepare batches ahead (default: by their size); results do not depend on it',
@@ -76,6 +79,11 @@ export function addRun(program: Command, terminal: Terminal): void {
     )
     .addOption(new Option('--epochs <n>', 'passes over the data').argParser(positive))
     .addOption(new Option('--steps <n>', 'steps, instead of epochs').argParser(count))
+    .option(
+      '--accumulate <n>',
+      'batches in a step, where the artifact accumulates (default: as compiled); the numbers of the preset stay, unless --preset is given',
+      count,
+    )
     .addOption(
       new Option('--preset <name>', 'hyper-parameters, in place of those compiled in (inspect prints them)').choices(
         presetNames,

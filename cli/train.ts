@@ -9,7 +9,7 @@ import { optionsConflict, optionWithoutUse } from '../ir/diagnostics/command-lin
 import { writeSafetensors } from '../ir/safetensors.js';
 import { product } from '../ir/types.js';
 import { type Artifact, loadArtifact } from '../runtime/artifact.js';
-import { parseAugmentation } from '../runtime/data/augmentation.js';
+import { parseAugmentation, presetAugmentation } from '../runtime/data/augmentation.js';
 import { bindDataset, dataInput, splitExamples } from '../runtime/data/dataset.js';
 import { chooseNormalization } from '../runtime/data/normalize.js';
 import { openData } from '../runtime/data/open.js';
@@ -21,6 +21,7 @@ import { type TrainingData, train } from '../runtime/training/loop.js';
 import { METRICS, MetricsLog } from '../runtime/training/metrics-log.js';
 import {
   graphOf,
+  hyperParameters,
   presetMisfits,
   resolveSettings,
   type Settings,
@@ -144,6 +145,8 @@ function refuseWithoutUse(manifest: Manifest, flags: RunFlags): void {
     });
   if (optimizer !== 'lars') refuse(compiled, { '--trust-coefficient': trustCoefficient });
   if (!clips) refuse('the artifact was compiled without a KL clip', { '--kl-clip': klClip, '--kl-decay': klDecay });
+  if (manifest.defaults.accumulate === undefined)
+    refuse('the artifact was compiled without --accumulate', { '--accumulate': flags.accumulate });
   if (!decays) refuse('the artifact was compiled without weight decay', { '--weight-decay': weightDecay });
 }
 
@@ -170,7 +173,10 @@ export function loadTrainingData(manifest: Manifest, flags: RunFlags): TrainingD
   return {
     train: bindDataset(training, manifest, normalization),
     validation: validation && bindDataset(validation, manifest, normalization),
-    augmentation: flags.augment === undefined ? undefined : parseAugmentation(flags.augment, manifest),
+    augmentation:
+      flags.augment === undefined
+        ? presetAugmentation(hyperParameters(manifest, flags).mixup ?? 0, manifest)
+        : parseAugmentation(flags.augment, manifest),
     workers: flags.workers,
   };
 }

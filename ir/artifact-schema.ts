@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { SCHEMA_VERSION } from './artifact.js';
+import { fishers } from './fisher.js';
 import { learningRateKinds, momentumRules, optimizers, weightRescalings } from './presets.js';
 import type { Program } from './program.js';
 import { stalenessKinds } from './staleness.js';
@@ -128,8 +129,12 @@ export const defaultsSchema = z
     /** 0: the program has none. */
     weight_decay: z.number().nonnegative(),
     epochs: z.number().positive(),
+    /** Micro-batches in a step; absent: the program does not accumulate, a step is one batch. */
+    accumulate: z.int().positive().optional(),
     /** alpha of running mixup; absent or 0: none. */
     mixup: z.number().nonnegative().optional(),
+    /** Which labels the curvature is by; absent: where no curvature is used. */
+    fisher: z.enum(fishers).optional(),
     /** Absent: off. */
     staleness: z.enum(stalenessKinds).optional(),
     /** Bound on the relative change of a statistic that counts as similar; adaptive only. */
@@ -170,6 +175,7 @@ export const manifestSchema = z.strictObject({
         'factor',
         'inverse',
         'history',
+        'accumulator',
         'schedule',
         'counter',
       ]),

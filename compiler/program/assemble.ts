@@ -146,7 +146,7 @@ export function assemble(
       bytes: storedBytes(entry.type),
       role: entry.role === 'constant' ? 'constant' : 'state',
     };
-    return { buffer, curvature: ['factor', 'inverse', 'history'].includes(entry.role) };
+    return { buffer, curvature: ['factor', 'inverse', 'history', 'accumulator'].includes(entry.role) };
   });
   const placement: { memories: readonly Memory[]; buffers: readonly Buffer[]; waves?: readonly number[] } =
     target === 'wasm'
