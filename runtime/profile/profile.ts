@@ -62,7 +62,8 @@ export class Profile {
   private readonly infos: ReadonlyMap<string, KernelInfo>;
   private readonly functions: ReadonlyMap<string, FunctionSum>;
   private readonly kernels = new Map<string, Sum>();
-  private readonly layers = new Map<string, Set<string>>();
+  /** For each kernel the layers, each with the first step that is for it. */
+  private readonly layers = new Map<string, Map<string, number>>();
 
   constructor(
     program: Program,
@@ -95,9 +96,10 @@ export class Profile {
       if (called.has(step)) continue;
       called.add(step);
       sum.calls++;
-      const layers = this.layers.get(name) ?? new Set();
+      const layers = this.layers.get(name) ?? new Map<string, number>();
       this.layers.set(name, layers);
-      if (source !== '') layers.add(layerOf(source));
+      const layer = layerOf(source);
+      if (layer !== '') layers.set(layer, Math.min(step, layers.get(layer) ?? step));
     }
   }
 
@@ -128,8 +130,13 @@ export class Profile {
     const near = (of: keyof Ceilings): number => rates[of] / this.ceilings[of];
     const bound = near('flops') > near('bytes') ? 'flops' : 'bytes';
     return {
-      ...{ kernel, computes: info.computes, layers: [...(this.layers.get(kernel) ?? [])], calls, seconds },
+      ...{ kernel, computes: info.computes, layers: this.layersOf(kernel), calls, seconds },
       ...{ share: total === 0 ? 0 : time / total, ...rates, bound, reached: near(bound) },
     };
+  }
+
+  private layersOf(kernel: string): string[] {
+    const layers = [...(this.layers.get(kernel) ?? [])];
+    return layers.sort(([, a], [, b]) => a - b).map(([layer]) => layer);
   }
 }

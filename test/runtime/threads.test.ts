@@ -37,9 +37,11 @@ const scalars: Readonly<Record<string, number>> = {
   ...{ lr: 0.02, momentum: 0.9, damping: 0.01, kl_bound: 1e-3, weight_decay: 1e-4, valid: 1 },
 };
 
-/** Fills the inputs of `train` with numbers that the step decides. */
-function feed(device: WasmDevice, { loss }: Manifest, step: number): void {
-  for (const { name, buffer } of device.program.functions.find((f) => f.name === 'train')!.inputs) {
+const functionOf = (device: WasmDevice, name: string) => device.program.functions.find((f) => f.name === name);
+
+/** Fills the inputs of a function with numbers that the step decides. */
+function feed(device: WasmDevice, { loss }: Manifest, step: number, func = 'train'): void {
+  for (const { name, buffer } of functionOf(device, func)!.inputs) {
     const data = device.read(buffer) as Float32Array | Int32Array;
     const drawn = noise(data.length, step + 1);
     for (let i = 0; i < data.length; i++)
@@ -53,9 +55,14 @@ async function course(artifact: Artifact, threads: number, guards: (step: number
   const device = await open(artifact, threads);
   expect(device.description).toBe(`WebAssembly SIMD, ${threads} thread${threads === 1 ? '' : 's'}`);
   await initialise(device, artifact.manifest, artifact.weights);
-  const metrics = device.program.functions.find((f) => f.name === 'train')!.outputs[0].buffer;
+  const metrics = functionOf(device, 'train')!.outputs[0].buffer;
   const seen: string[] = [];
   for (let step = 0; step < 12; step++) {
+    // Two batches to a step, where the program accumulates them.
+    for (let batch = 0; batch < 2 && functionOf(device, 'accumulate'); batch++) {
+      feed(device, artifact.manifest, 2 * step + batch, 'accumulate');
+      device.run('accumulate', guards(step));
+    }
     feed(device, artifact.manifest, step);
     device.run('train', guards(step));
     seen.push(device.read(metrics).join());
@@ -78,6 +85,12 @@ const always = (): Guards => () => true;
 describe.each([
   ['a residual net, SP-NGD', residualNet, { batch: 16 }, always],
   ['a residual net, SP-NGD with stale statistics', residualNet, { batch: 8, staleness: 'fixed' }, sometimes],
+  [
+    'a residual net, SP-NGD by drawn labels over two batches',
+    residualNet,
+    { batch: 8, accumulate: 2, fisher: '1mc' },
+    always,
+  ],
   ['a residual net, SGD', residualNet, { batch: 24, optimizer: 'sgd' }, always],
   ['a transformer, SP-NGD', transformer, { batch: 16 }, always],
   ['the digits', () => readFileSync('examples/digits/digits.onnx'), { batch: 64, init: 'he-normal' }, always],
