@@ -4,7 +4,7 @@
 import { type Command, Option } from 'commander';
 import { learningRateKinds, momentumRules, presetNames } from '../ir/presets.js';
 import type { Overrides } from '../runtime/training/settings.js';
-import { count, fraction, notNegative, onOff, part, positive, seed, whole, workers } from './arguments.js';
+import { count, fraction, notNegative, onOff, part, positive, seed, threads, whole, workers } from './arguments.js';
 import type { Terminal } from './terminal.js';
 
 export interface RunFlags extends Overrides {
@@ -15,6 +15,8 @@ export interface RunFlags extends Overrides {
   readonly normalize: string;
   readonly augment?: string;
   readonly workers?: number;
+  readonly threads?: number;
+  readonly profile?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly out?: string;
@@ -135,6 +137,11 @@ export function addRun(program: Command, terminal: Terminal): void {
       "auto: a real GPU if there is one, else the processor; cpu; gpu; or part of an adapter's name",
       'auto',
     )
+    .option(
+      '--threads <n>',
+      'threads that compute, on the processor (default: as many as it runs at once); results do not depend on it',
+      threads,
+    )
     .option('--unchecked', 'no validation and bounds checks on the GPU: faster, for artifacts that you compiled')
     .option('--out <dir>', 'where to write the results (default: out/MODEL)')
     .option(
@@ -146,6 +153,10 @@ export function addRun(program: Command, terminal: Terminal): void {
     .option(
       '--resume',
       'continue from the newest checkpoint, bit for bit, from the beginning if there is none (the other options as they were)',
+    )
+    .option(
+      '--profile',
+      'time every kernel, on the processor: the slowest against what the machine reaches, and all in DIR/trace.json for ui.perfetto.dev',
     )
     .option('--json', 'report as one JSON object a line')
     .option('--quiet', 'report only the end')

@@ -48,6 +48,7 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
       name,
       grid: size,
       scratch: size,
+      access: z.array(z.enum(['read', 'readwrite'])),
       flops: z.number().nonnegative(),
       bytes: z.number().nonnegative(),
       computes: z.array(z.string()),
@@ -56,7 +57,6 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
       dispatch: z
         .strictObject({
           workgroups: z.tuple([z.int().min(1).max(65535), z.int().min(1).max(65535)]),
-          access: z.array(z.enum(['read', 'readwrite'])),
         })
         .optional(),
     }),
@@ -87,6 +87,7 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
                 )
                 .min(1),
               args: z.array(name),
+              source: z.string(),
             }),
           ),
         }),

@@ -5,7 +5,7 @@
 import type { z } from 'zod';
 import type { manifestSchema, tensorInfo } from './artifact-schema.js';
 
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 export const MANIFEST = 'manifest.json';
 export const PROGRAM_TEXT = 'program.spn';
 export const WASM_MODULE = 'kernels/program.wasm';

@@ -87,13 +87,11 @@ function checkSteps(program: Program, buffers: ReadonlyMap<string, Buffer>, need
       }
     }
   }
-  if (program.target === 'webgpu')
-    for (const { name, dispatch } of kernels.values()) {
-      if (!dispatch) throw dispatchMissing(name);
-      const count = argumentCount.get(name) ?? dispatch.access.length;
-      if (count !== dispatch.access.length)
-        throw kernelArguments(`kernel ${name}`, name, count, dispatch.access.length);
-    }
+  for (const { name, access, dispatch } of kernels.values()) {
+    if (program.target === 'webgpu' && !dispatch) throw dispatchMissing(name);
+    const count = argumentCount.get(name) ?? access.length;
+    if (count !== access.length) throw kernelArguments(`kernel ${name}`, name, count, access.length);
+  }
 }
 
 function checkState(manifest: Manifest, buffers: ReadonlyMap<string, Buffer>): void {

@@ -87,7 +87,10 @@ function planOf(conv: Convolution, rows: Staged, cols: Staged, choice: Partial<T
   const stages = planStages(conv.images, axis, perRow, choice.kc ? choice.kc * channels : STAGE);
   const channelBlocks = ceilDiv(conv.inputs, channels);
   const share = Math.max(1, Math.floor(MOST_CHUNKS / (conv.groups * channelBlocks)));
-  const mc = evenly(conv.outputs, choice.mc ?? Math.max(32, ceilDiv(conv.outputs, share)), mr);
+  const iterations = (mc: number): number => conv.groups * channelBlocks * ceilDiv(conv.outputs, mc);
+  // Each iteration stages the images anew: few outputs are split only as far as a few threads need it.
+  const least = iterations(32) >= 4 ? 32 : iterations(16) >= 2 ? 16 : 8;
+  const mc = evenly(conv.outputs, choice.mc ?? Math.max(least, ceilDiv(conv.outputs, share)), mr);
   return {
     mr,
     nr,

@@ -244,12 +244,12 @@ buffers {
   t2: f32[16] transient main + 512, 512 bytes
 }
 kernels {
-  k grid=1 scratch=0 flops=0 bytes=0 computes [] source "" stopped ""
+  k grid=1 scratch=0 access [read, readwrite] flops=0 bytes=0 computes [] source "" stopped ""
 }
 function @f (x = x) -> (y = t) {
   segment main {
-    s0: k [w, t] cost 1
-    s1: k [t, t2] cost 1
+    s0: k [w, t] cost 1 source ""
+    s1: k [t, t2] cost 1 source ""
   }
 }
 `;
