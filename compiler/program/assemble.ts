@@ -3,15 +3,18 @@
  * consecutive steps with one guard become a segment. Buffers lie in one memory of a CPU, or in several of a GPU, which also
  * binds them as it must. What follows from the printed kernel (grid, scratch) is filled in by the target.
  */
-import type { Func, Module, Value } from '../../ir/graph.js';
+import type { Func, Module, Node, Value } from '../../ir/graph.js';
 import { i32, type Kernel, load, loop, ref, store } from '../../ir/kernel.js';
 import { type Loc, printLoc, userLoc } from '../../ir/loc.js';
-import type { Buffer, KernelInfo, Memory, Program, ProgramFunction, Segment, Step } from '../../ir/program.js';
+import type { Batch, Buffer, KernelInfo, Memory, Program, ProgramFunction, Segment, Step } from '../../ir/program.js';
 import { bytesPerElement, concrete, type DType, storedBytes, storedCount } from '../../ir/types.js';
+import { DUE } from '../kernels/gpu/inverse-batch.js';
+import type { Round } from '../kernels/gpu/inverse-wide.js';
 import type { Region } from '../kernels/region.js';
 import { precedence } from '../kernels/schedule.js';
 import { placeInArenas, type Unplaced } from './arenas.js';
 import { Binder } from './bindings.js';
+import { type BatchOptions, type BatchPlan, batchInverses, lowerBatch } from './inverse-batches.js';
 import { align, type Interval, liveBound, planArena } from './memory-plan.js';
 import { regionKey } from './region-key.js';
 import { groupSmall, joinKernels } from './small-steps.js';
@@ -34,12 +37,22 @@ interface PlannedStep {
   readonly args: readonly string[];
   readonly source: string;
   readonly guard?: string;
+  /** Steps of one round are repeated together. */
+  readonly round?: Round;
+}
+
+/** Regions that become steps together. */
+interface Group {
+  readonly regions: readonly Region[];
+  /** Inverses that share their steps, whatever their guards. */
+  readonly batch?: BatchPlan;
 }
 
 interface FunctionPlan {
   readonly func: Func;
   readonly bufferName: (v: Value) => string;
   readonly steps: readonly PlannedStep[];
+  readonly batches: readonly Batch[];
   readonly buffers: readonly (Unplaced & { readonly interval: Interval })[];
 }
 
@@ -61,6 +74,7 @@ export function assemble(
   fuse: (func: Func) => Fused,
   lower: (region: Region, name: string) => Kernel,
   target: Target = 'wasm',
+  inverses: BatchOptions = {},
 ): Assembled {
   const kernels = new Map<string, { kernel: Kernel; info: KernelInfo }>();
 
@@ -129,10 +143,29 @@ export function assemble(
     return { kernel, args, source };
   };
 
+  const batchOf = (regions: readonly Region[]): BatchPlan => {
+    const plan = lowerBatch(regions, `k${kernels.size}_damped_inverse`, inverses);
+    const info = describe(plan.rounds[0].kernels[0], regions[0]);
+    const computes = countOps(regions.flatMap((r) => r.nodes));
+    for (const kernel of new Set(plan.rounds.flatMap((r) => r.kernels))) {
+      const { name, flops, bytes } = kernel;
+      const stopped = `inverses of ${regions.length} statistics share it`;
+      kernels.set(name, { kernel, info: { ...info, name, flops, bytes, computes, stopped } });
+    }
+    return plan;
+  };
+
   const states = new Set(module.state.map((s) => s.name));
   const plans = module.functions.map((func) => {
-    const group: Kernels['group'] = ({ regions, aliasOf }) =>
-      target === 'wasm' ? regions.map((r) => [r]) : groupSmall(regions, precedence(func, regions, aliasOf), kernelFor);
+    const group: Kernels['group'] = ({ regions, aliasOf }) => {
+      if (target === 'wasm') return regions.map((r) => ({ regions: [r] }));
+      const batched = batchInverses(regions, precedence(func, regions, aliasOf), inverses);
+      const { batches } = batched;
+      return groupSmall(batched.regions, batched.before, kernelFor, (r) => batches.has(r)).map((members) => {
+        const inBatch = batches.get(members[0]);
+        return inBatch ? { regions: inBatch, batch: batchOf(inBatch) } : { regions: members };
+      });
+    };
     return planFunction(func, fuse(func), states, { kernelFor, copyKernel, joined, group });
   });
 
@@ -157,7 +190,11 @@ export function assemble(
       : placeInArenas(
           state,
           plans.map(({ steps, buffers }) => ({
-            steps: steps.map(({ kernel, args }) => ({ args, writes: kernel.params.map((p) => p.access !== 'read') })),
+            steps: steps.map(({ kernel, args, round }) => ({
+              args,
+              writes: kernel.params.map((p) => p.access !== 'read'),
+              times: round?.times ?? 1,
+            })),
             buffers,
           })),
         );
@@ -233,16 +270,16 @@ function describe(kernel: Kernel, region?: Region): KernelInfo {
     access: [],
     flops: kernel.flops,
     bytes: kernel.bytes,
-    computes: region ? countOps(region) : [],
+    computes: region ? countOps(region.nodes) : [],
     source: printSource(region?.anchor?.loc ?? kernel.loc),
     stopped: region?.stopped ?? '',
   };
 }
 
-/** `conv`, `add x2`: the ops of a region, in the order in which they first appear. */
-function countOps(region: Region): string[] {
+/** `conv`, `add x2`: the ops of nodes, in the order in which they first appear. */
+function countOps(nodes: readonly Node[]): string[] {
   const counts = new Map<string, number>();
-  for (const n of region.nodes) counts.set(n.op, (counts.get(n.op) ?? 0) + 1);
+  for (const n of nodes) counts.set(n.op, (counts.get(n.op) ?? 0) + 1);
   return [...counts].map(([op, n]) => (n > 1 ? `${op} x${n}` : op));
 }
 
@@ -250,8 +287,8 @@ function countOps(region: Region): string[] {
 interface Kernels {
   readonly kernelFor: (region: Region) => Kernel;
   readonly copyKernel: (value: Value) => Kernel;
-  /** Regions in an order in which they can run; those of a group are one step. */
-  readonly group: (fused: Fused) => readonly (readonly Region[])[];
+  /** Regions in an order in which they can run. */
+  readonly group: (fused: Fused) => readonly Group[];
   readonly joined: (members: readonly { readonly region: Region; readonly args: readonly string[] }[]) => PlannedStep;
 }
 
@@ -263,20 +300,27 @@ function planFunction(
 ): FunctionPlan {
   const { aliasOf } = fused;
   const groups = group(fused);
-  const regions = groups.flat();
+  const regions = groups.flatMap((g) => g.regions);
   const root = rootOf(aliasOf);
   const storage = placeState(func, regions, aliasOf);
   const reads = new Set<Value>(func.reads);
   const last = new Map<Value, number>();
   const first = new Map<Value, number>();
-  const end = groups.length + storage.copies.length;
+  let count = 0;
+  const spans = groups.map(({ batch }) => {
+    const from = count;
+    count += batch ? batch.rounds.reduce((n, r) => n + r.kernels.length, 0) : 1;
+    return { from, to: count - 1 };
+  });
+  const end = count + storage.copies.length;
   for (const v of func.inputs) first.set(v, -1);
-  groups.forEach((members, at) => {
+  groups.forEach(({ regions: members }, g) => {
+    const { from, to } = spans[g];
     for (const region of members) {
-      for (const v of region.inputs) last.set(root(v), at);
+      for (const v of region.inputs) last.set(root(v), to);
       for (const v of region.outputs) {
-        first.set(v, at);
-        if (!last.has(v)) last.set(v, at);
+        first.set(v, from);
+        if (!last.has(v)) last.set(v, to);
       }
     }
   });
@@ -305,22 +349,60 @@ function planFunction(
     return [{ name, dtype, layout, shape: concrete(v.type.shape), bytes, role, interval }];
   });
 
-  const steps = groups.map((members, at): PlannedStep => {
+  /** A buffer of the function's own. */
+  const own = (
+    name: string,
+    dtype: DType,
+    length: number,
+    role: Buffer['role'],
+    span: Omit<Interval, 'name' | 'bytes'>,
+  ) => {
+    const bytes = length * bytesPerElement[dtype];
+    buffers.push({ name, dtype, layout: 'dense', shape: [length], bytes, role, interval: { name, bytes, ...span } });
+    return name;
+  };
+  const batches: Batch[] = [];
+  const batchSteps = (
+    regions: readonly Region[],
+    plan: BatchPlan,
+    span: { from: number; to: number },
+  ): PlannedStep[] => {
+    const guard = `due(inverses.${batches.length})`;
+    const buffer = own(`${func.name}.due.${batches.length}`, 'i32', regions.length, 'input', { from: -1, to: span.to });
+    batches.push({ guard, of: regions.map((r) => r.guard!), buffer });
+    const scratch = new Map(
+      plan.scratch.map((p) => [
+        p.name,
+        own(`${func.name}.s${span.from}.${p.name}`, p.type, p.length, 'transient', span),
+      ]),
+    );
+    const argument = (param: string): string => {
+      const value = plan.batch.valueOf(param);
+      return value ? bufferName(value) : param === DUE ? buffer : scratch.get(param)!;
+    };
+    return plan.rounds.flatMap((round) =>
+      round.kernels.map((kernel) => ({
+        kernel,
+        args: kernel.params.map((p) => argument(p.name)),
+        source: sourceOf(regions[0]),
+        guard,
+        round,
+      })),
+    );
+  };
+  const steps = groups.flatMap(({ regions: members, batch }, g): PlannedStep[] => {
+    if (batch) return batchSteps(members, batch, spans[g]);
     const [region] = members;
+    const at = spans[g].from;
     const argsOf = (r: Region): string[] => [...r.inputs, ...r.outputs].map(bufferName);
     if (members.length > 1)
-      return { ...joined(members.map((r) => ({ region: r, args: argsOf(r) }))), guard: region.guard };
+      return [{ ...joined(members.map((r) => ({ region: r, args: argsOf(r) }))), guard: region.guard }];
     const kernel = kernelFor(region);
     const args = argsOf(region);
-    const scratch = kernel.params.slice(args.length).map((p) => {
-      const name = `${func.name}.s${at}.${p.name}`;
-      const bytes = p.length * bytesPerElement[p.type];
-      const interval = { name, bytes, from: at, to: at };
-      const dtype: DType = p.type;
-      buffers.push({ name, dtype, layout: 'dense', shape: [p.length], bytes, role: 'transient', interval });
-      return name;
-    });
-    return { kernel, args: [...args, ...scratch], source: sourceOf(region), guard: region.guard };
+    const scratch = kernel.params
+      .slice(args.length)
+      .map((p) => own(`${func.name}.s${at}.${p.name}`, p.type, p.length, 'transient', { from: at, to: at }));
+    return [{ kernel, args: [...args, ...scratch], source: sourceOf(region), guard: region.guard }];
   });
   const copies = storage.copies.map(
     (c): PlannedStep => ({
@@ -329,7 +411,7 @@ function planFunction(
       source: printSource(c.from.loc),
     }),
   );
-  return { func, steps: [...steps, ...copies], buffers, bufferName };
+  return { func, steps: [...steps, ...copies], batches, buffers, bufferName };
 }
 
 function toFunction(
@@ -337,18 +419,22 @@ function toFunction(
   waves: number | undefined,
   makeStep: (planned: PlannedStep, index: number) => Step,
 ): ProgramFunction {
-  const segments: { name: string; guard?: string; steps: Step[] }[] = [];
+  const segments: { name: string; guard?: string; repeat?: number; steps: Step[] }[] = [];
+  let last: PlannedStep | undefined;
   for (const [index, planned] of plan.steps.entries()) {
-    const { guard } = planned;
+    const { guard, round } = planned;
     const step = makeStep(planned, index);
-    const current = segments[segments.length - 1];
-    if (current && current.guard === guard) current.steps.push(step);
+    const times = round?.times ?? 1;
+    const goesOn = last && last.guard === guard && (last.round === round || (last.round?.times ?? 1) * times === 1);
+    if (goesOn) segments[segments.length - 1].steps.push(step);
     else
       segments.push({
         name: guard ?? `always.${segments.length}`,
-        ...(guard === undefined ? {} : { guard }),
+        ...(guard !== undefined && { guard }),
+        ...(times > 1 && { repeat: times }),
         steps: [step],
       });
+    last = planned;
   }
   const { name, inputs, outputs } = plan.func;
   return {
@@ -356,6 +442,7 @@ function toFunction(
     ...(waves !== undefined && { waves }),
     inputs: inputs.map((v) => ({ name: v.name, buffer: plan.bufferName(v) })),
     outputs: outputs.map((o) => ({ name: o.name, buffer: plan.bufferName(o.value) })),
+    ...(plan.batches.length > 0 && { batches: plan.batches }),
     segments: segments as Segment[],
   };
 }

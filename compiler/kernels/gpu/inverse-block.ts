@@ -11,6 +11,7 @@ import {
   f32,
   i32,
   le,
+  letI,
   load,
   loop,
   lt,
@@ -23,7 +24,6 @@ import {
   sub,
   unary,
 } from '../../../ir/kernel.js';
-import { letI } from '../../../ir/kernel.js';
 import { when } from '../contraction-tile.js';
 
 export const finite = (e: Expr): Expr => lt(unary('abs', e), f32(Number.POSITIVE_INFINITY));
@@ -66,11 +66,7 @@ export function invertBlock({ rows, m, at, square, element, spoil }: Block): Stm
   const good = and(lt(f32(0), pivot), finite(pivot));
   return [
     lower((inside) =>
-      when(
-        inside,
-        [store('w', at(row, col), element(row, col))],
-        square ? [store('w', at(row, col), f32(0))] : [],
-      ),
+      when(inside, [store('w', at(row, col), element(row, col))], square ? [store('w', at(row, col), f32(0))] : []),
     ),
     loop('serial', 'j', m, [
       store('pivot', i32(0), select(good, div(f32(1), unary('sqrt', pivot)), f32(1))),
@@ -79,10 +75,7 @@ export function invertBlock({ rows, m, at, square, element, spoil }: Block): Stm
         store(
           'r',
           e,
-          mul(
-            select(eq(e, j), f32(1), load('w', select(lt(e, j), at(j, e), at(e, j)))),
-            load('pivot', i32(0)),
-          ),
+          mul(select(eq(e, j), f32(1), load('w', select(lt(e, j), at(j, e), at(e, j)))), load('pivot', i32(0))),
         ),
       ]),
       lower((inside) =>

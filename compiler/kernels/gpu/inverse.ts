@@ -163,7 +163,9 @@ type Place = (i: Expr, j: Expr) => Expr;
 
 /** panels = R: w times the columns of block row k, those of the rows below transposed; w itself in block k. */
 function blockRow(block: number, ld: number, work: Place, panel: Place): Stmt {
-  const [p, k0, m, end, padded, t0, i0, row, col] = ['p', 'k0', 'm', 'end', 'padded', 't0', 'i0', 'row', 'col'].map(ref);
+  const [p, k0, m, end, padded, t0, i0, row, col] = ['p', 'k0', 'm', 'end', 'padded', 't0', 'i0', 'row', 'col'].map(
+    ref,
+  );
   const across = div(padded, i32(TILE));
   const w = (r: Expr, c: Expr): Expr => add(mul(r, i32(block)), c);
   const times = (b: { readonly index: Expr; readonly depth: number; readonly col: number }): Stmt[] => [
