@@ -51,7 +51,7 @@ export interface Block {
 }
 
 /** Further group arrays that `invertBlock` works in. */
-export const blockArrays = (rows: number): Stmt[] => [groupArray('pivot', 'f32', 1), groupArray('r', 'f32', rows)];
+export const blockArrays = (rows: number): Stmt[] => [groupArray('pivot', 'f32', 1), groupArray('factors', 'f32', rows)];
 
 /** Sets `w` to L^-1, L L^T the matrix. */
 export function invertBlock({ rows, m, at, square, element, spoil }: Block): Stmt[] {
@@ -73,7 +73,7 @@ export function invertBlock({ rows, m, at, square, element, spoil }: Block): Stm
       when(unary('not', good), [spoil]),
       loop('group', 'e', m, [
         store(
-          'r',
+          'factors',
           e,
           mul(select(eq(e, j), f32(1), load('w', select(lt(e, j), at(j, e), at(e, j)))), load('pivot', i32(0))),
         ),
@@ -85,8 +85,8 @@ export function invertBlock({ rows, m, at, square, element, spoil }: Block): Stm
             at(row, col),
             select(
               eq(row, j),
-              load('r', col),
-              sub(select(eq(col, j), f32(0), load('w', at(row, col))), mul(load('r', row), load('r', col))),
+              load('factors', col),
+              sub(select(eq(col, j), f32(0), load('w', at(row, col))), mul(load('factors', row), load('factors', col))),
             ),
           ),
         ]),
