@@ -19,7 +19,7 @@ export interface BatchOptions {
 
 const NARROW = 256;
 /** Statistics of one batch: each adds branches to its kernels. */
-const MOST = 48;
+const MOST = { narrow: 32, wide: 48 };
 /** Elements of scratch memory of a batch, 256 MiB; a matrix that needs more has its own. */
 const MOST_SCRATCH = 2 ** 26;
 
@@ -50,7 +50,10 @@ export function batchInverses(regions: readonly Region[], before: Precedence, op
   // Those of similar width together, which take as many turns.
   const wide = free.filter((r) => isWide(r, options)).sort((a, b) => sizeOf(b).width - sizeOf(a).width);
   const scratch = (r: Region): number => sizeOf(r).matrices * scratchOf(sizeOf(r).width);
-  const groups = [...partition(narrow, () => 0).filter((g) => g.length > 1), ...partition(wide, scratch)];
+  const groups = [
+    ...partition(narrow, MOST.narrow, () => 0).filter((g) => g.length > 1),
+    ...partition(wide, MOST.wide, scratch),
+  ];
   const first = new Map(groups.flatMap((g) => g.map((r) => [r, g[0]] as const)));
   const of = (r: Region): Region => first.get(r) ?? r;
   const joined = new Map<Region, Set<Region>>();
@@ -69,12 +72,12 @@ export function batchInverses(regions: readonly Region[], before: Precedence, op
   };
 }
 
-function partition(regions: readonly Region[], scratch: (r: Region) => number): Region[][] {
+function partition(regions: readonly Region[], most: number, scratch: (r: Region) => number): Region[][] {
   const groups: Region[][] = [];
   let left = 0;
   for (const r of regions) {
     const last = groups.at(-1);
-    if (last && last.length < MOST && scratch(r) <= left) last.push(r);
+    if (last && last.length < most && scratch(r) <= left) last.push(r);
     else {
       groups.push([r]);
       left = MOST_SCRATCH;

@@ -51,7 +51,10 @@ export interface Block {
 }
 
 /** Further group arrays that `invertBlock` works in. */
-export const blockArrays = (rows: number): Stmt[] => [groupArray('pivot', 'f32', 1), groupArray('factors', 'f32', rows)];
+export const blockArrays = (rows: number): Stmt[] => [
+  groupArray('pivot', 'f32', 1),
+  groupArray('factors', 'f32', rows),
+];
 
 /** Sets `w` to L^-1, L L^T the matrix. */
 export function invertBlock({ rows, m, at, square, element, spoil }: Block): Stmt[] {

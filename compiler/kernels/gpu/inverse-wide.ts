@@ -305,21 +305,23 @@ class WideInverses {
     const [i, j] = ['i', 'j'].map(ref);
     const packed = add(div(mul(i, add(i, i32(1))), i32(2)), j);
     const work = this.work();
-    const give = (value: 'work' | 'previous'): Stmt[] =>
-      this.batch.cases(ref('matrix'), (s, local) => {
-        if (s.inverse === undefined) return [];
-        const to = add(mul(local, i32((s.width * (s.width + 1)) / 2)), packed);
-        const from = value === 'work' ? load('work', work(i, j)) : s.previous(local, packed);
-        return [this.elements([when(lt(i, i32(s.width)), [store(s.inverse, to, from)])])];
-      });
+    const solved = eq(ref('solved'), f32(SOLVED));
+    const give = this.batch.cases(ref('matrix'), (s, local) => {
+      if (s.inverse === undefined) return [];
+      const to = add(mul(local, i32((s.width * (s.width + 1)) / 2)), packed);
+      const value = select(solved, load('work', work(i, j)), s.previous(local, packed));
+      return [this.elements([when(lt(i, i32(s.width)), [store(s.inverse, to, value)])])];
+    });
     return this.blocksOfTriangle('write', [
       groupArray('now', 'f32', 1),
       ...this.look(0, 'solved', this.word('solved')),
-      when(eq(ref('solved'), f32(SOLVED)), give('work')),
-      when(eq(ref('solved'), f32(OPEN)), give('previous')),
-      when(and(eq(ref('unit'), i32(0)), lt(ref('solved'), f32(NOT_DUE))), [
-        ...this.batch.cases(ref('matrix'), (s, local) =>
-          s.failures === undefined ? [] : [store(s.failures, local, load('state', this.word('failed')))],
+      when(lt(ref('solved'), f32(NOT_DUE)), [
+        ...give,
+        when(
+          eq(ref('unit'), i32(0)),
+          this.batch.cases(ref('matrix'), (s, local) =>
+            s.failures === undefined ? [] : [store(s.failures, local, load('state', this.word('failed')))],
+          ),
         ),
       ]),
     ]);

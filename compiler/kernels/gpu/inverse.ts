@@ -110,13 +110,12 @@ export function lowerNarrowInverses(batch: InverseBatch, name: string, block = B
       ],
     ),
   ];
-  const give = (value: 'work' | 'previous'): Stmt[] =>
-    batch.cases(matrix, (s, local) => {
-      if (s.inverse === undefined) return [];
-      const from = value === 'work' ? load('work', work(i, j)) : s.previous(local, packed);
-      const to = add(mul(local, i32((s.width * (s.width + 1)) / 2)), packed);
-      return [lower(width, [store(s.inverse, to, from)])];
-    });
+  const done = eq(ref('done'), i32(1));
+  const give = batch.cases(matrix, (s, local) => {
+    if (s.inverse === undefined) return [];
+    const value = select(done, load('work', work(i, j)), s.previous(local, packed));
+    return [lower(width, [store(s.inverse, add(mul(local, i32((s.width * (s.width + 1)) / 2)), packed), value)])];
+  });
   const invert: Stmt[] = [
     store('flags', i32(0), i32(0)),
     store('shifts', i32(1), f32(0)),
@@ -126,7 +125,7 @@ export function lowerNarrowInverses(batch: InverseBatch, name: string, block = B
       when(eq(ref('solved'), i32(0)), attempt),
     ]),
     letI('done', load('flags', i32(0))),
-    when(eq(ref('done'), i32(1)), give('work'), give('previous')),
+    ...give,
     ...batch.cases(matrix, (s, local) =>
       s.failures === undefined ? [] : [store(s.failures, local, load('shifts', i32(1)))],
     ),
