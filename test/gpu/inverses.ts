@@ -218,7 +218,7 @@ export const inverseProblems: readonly Problem[] = [
   together('wide ones, block 8', [31, 9], inBlocks(8, 4)),
   together('wide ones, block 16', [33, 16], inBlocks(16, 8)),
   together('wide ones, block 32', [65, 20], inBlocks(32, 8)),
-  together('wide ones', [130, 64], { narrow: 0 }),
+  together('wide ones', [130, 64], { narrow: 0 }, true),
   together('large wide ones', [600, 300], {}, true),
   together('one wide one of many blocks', [1153, 257], {}, true),
   ordinary(300, 0.05, 100, [chosen], true),
