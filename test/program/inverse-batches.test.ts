@@ -25,13 +25,20 @@ interface Statistic {
   readonly width: number;
   readonly matrices?: number;
   readonly kind?: Kind;
+  /** In place of a matrix of that kind. */
+  readonly given?: { readonly x: Float64Array; readonly shift: number };
 }
 
 const packed = (n: number): number => (n * (n + 1)) / 2;
 
-/** A factor's second moment of twice as many vectors as it is wide. */
-function moment(n: number, seed: number): Float64Array {
-  const rank = 2 * n;
+const at = (i: number, j: number): number => (i < j ? packed(j) + i : packed(i) + j);
+
+/** A packed matrix times a vector. */
+const times = (x: Float64Array, v: Float64Array): Float64Array =>
+  v.map((_, i) => v.reduce((sum, e, j) => sum + x[at(i, j)] * e, 0));
+
+/** A factor: the second moment of vectors of noise, twice as many as it is wide or `rank`. */
+function moment(n: number, seed: number, rank = 2 * n): Float64Array {
   const v = noise(n * rank, seed);
   const out = new Float64Array(packed(n));
   for (let r = 0; r < rank; r++)
@@ -110,16 +117,16 @@ function step(
   const run = new ProgramRun(assembled, by);
   const state: Record<string, Float64Array> = {};
   const inputs: Record<string, Float64Array> = {};
-  statistics.forEach(({ name, width, matrices = 1, kind = 'sound' }, s) => {
+  statistics.forEach(({ name, width, matrices = 1, kind = 'sound', given }, s) => {
     const all = (one: (m: number) => Float64Array): Float64Array =>
       Float64Array.from(Array.from({ length: matrices }, (_, m) => [...one(m)]).flat());
     // Of several matrices the last is the spoilt one.
     const kindOf = (m: number): Kind => (m === matrices - 1 ? kind : 'sound');
-    state[`${name}.X`] = all((m) => kinds[kindOf(m)](moment(width, 100 * s + m + 1)));
+    state[`${name}.X`] = given?.x ?? all((m) => kinds[kindOf(m)](moment(width, 100 * s + m + 1)));
     state[`${name}.inverse`] = all((m) => noise(packed(width), 7 * s + m + 50).map(Math.fround));
     state[`${name}.failures`] = new Float64Array(matrices).fill(9);
     inputs[`${name}.root`] = Float64Array.from({ length: matrices }, (_, m) =>
-      Math.fround(Math.sqrt(shiftOf(kindOf(m)))),
+      Math.fround(Math.sqrt(given?.shift ?? shiftOf(kindOf(m)))),
     );
   });
   for (const [name, data] of Object.entries(state)) run.view(name).set(data);
@@ -222,6 +229,80 @@ describe.each(forms)('%s', (_, by, options) => {
       expect(part(spoilt), name).toEqual(part(sound));
     }
   }, 200_000);
+});
+
+describe('accuracy', () => {
+  /** A factor of low rank, as K-FAC's are, with a shift that makes the condition number. */
+  const conditions = [1e2, 1e4, 1e6];
+  const hard = [17, 33, 40].flatMap((width, i) =>
+    conditions.map((condition): Statistic => {
+      const x = moment(width, i + 1, width >> 1);
+      // The largest eigenvalue, by powers: that of noise stands out.
+      let v = new Float64Array(width).fill(1).map((_, k) => 1 + (k % 3));
+      for (let t = 0; t < 200; t++) {
+        const w = times(x, v);
+        const size = Math.hypot(...w);
+        v = w.map((e) => e / size);
+      }
+      const largest = Math.hypot(...times(x, v));
+      // The shift is a square of an f32 number, rounded.
+      const root = Math.fround(Math.sqrt(largest / condition));
+      const shift = Math.fround(root * root);
+      return { name: `n${width}c${condition}`, width, given: { x, shift } };
+    }),
+  );
+
+  /**
+   * Largest element of I - M X, by f64 arithmetic. For X from Cholesky's factors it is of the order of condition * 2^-24; how much
+   * above is a matter of luck and the order of sums. So it is held to what the same steps one element at a time leave, in f32 all.
+   */
+  function residual(width: number, m: (i: number, j: number) => number, x: ArrayLike<number>): number {
+    let most = 0;
+    for (let i = 0; i < width; i++)
+      for (let j = 0; j < width; j++) {
+        let sum = i === j ? -1 : 0;
+        for (let k = 0; k < width; k++) sum += m(i, k) * x[at(k, j)];
+        most = Math.max(most, Math.abs(sum));
+      }
+    return most;
+  }
+
+  function plain(width: number, m: (i: number, j: number) => number): Float64Array {
+    const f = Math.fround;
+    const l = Array.from({ length: width }, () => new Float32Array(width));
+    const inverse = Array.from({ length: width }, () => new Float32Array(width));
+    for (let j = 0; j < width; j++)
+      for (let i = j; i < width; i++) {
+        let sum = f(m(i, j));
+        for (let k = 0; k < j; k++) sum = f(sum - f(l[i][k] * l[j][k]));
+        l[i][j] = i === j ? f(Math.sqrt(sum)) : f(sum / l[j][j]);
+      }
+    for (let j = 0; j < width; j++)
+      for (let i = j; i < width; i++) {
+        let sum = i === j ? 1 : 0;
+        for (let k = j; k < i; k++) sum = f(sum - f(l[i][k] * inverse[k][j]));
+        inverse[i][j] = f(sum / l[i][i]);
+      }
+    const out = new Float64Array(packed(width));
+    for (let i = 0; i < width; i++)
+      for (let j = 0; j <= i; j++) {
+        let sum = 0;
+        for (let k = i; k < width; k++) sum = f(sum + f(inverse[k][i] * inverse[k][j]));
+        out[at(i, j)] = sum;
+      }
+    return out;
+  }
+
+  it.each(forms)('%s: residuals as of plain Cholesky in f32, up to a condition of 10^6', (_, by, options) => {
+    const { state } = step(hard, by, () => true, options);
+    for (const { name, width, given } of hard) {
+      const { x, shift } = given!;
+      const m = (i: number, j: number): number => x[at(i, j)] + (i === j ? shift : 0);
+      const error = residual(width, m, state[`${name}.inverse`]);
+      expect(state[`${name}.failures`][0], name).toBe(0);
+      expect(error, name).toBeLessThan(3 * residual(width, m, plain(width, m)));
+    }
+  });
 });
 
 it('wide ones in blocks as a real device takes them, Dawn', () => {
