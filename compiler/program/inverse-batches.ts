@@ -7,7 +7,8 @@ import type { KernelParam } from '../../ir/kernel.js';
 import { concrete, product } from '../../ir/types.js';
 import { lowerNarrowInverses } from '../kernels/gpu/inverse.js';
 import { DUE, InverseBatch } from '../kernels/gpu/inverse-batch.js';
-import { lowerWideInverses, type Round, scratchOf, type WideChoice } from '../kernels/gpu/inverse-wide.js';
+import { scratchOf, type WideChoice } from '../kernels/gpu/inverse-layout.js';
+import { lowerWideInverses, type Round } from '../kernels/gpu/inverse-wide.js';
 import type { Region } from '../kernels/region.js';
 import { type Precedence, schedule } from '../kernels/schedule.js';
 

@@ -1,9 +1,10 @@
 /**
- * A diagonal block of the damped inverse, in group memory: L^-1 of a positive definite matrix in place, by Cholesky's steps. Step j
- * scales row j of what will be L^-1 and column j of L by the pivot's root, and takes their product off the rows below. A bad
- * pivot is replaced by 1 and remembered, so that no thread has to leave.
+ * Blocks of the damped inverse. A diagonal one is inverted in group memory and in place, L^-1 of a positive definite matrix, by
+ * Cholesky's steps: step j scales row j of what will be L^-1 and column j of L by the pivot's root, and takes their product off
+ * the rows below. A bad pivot is replaced by 1 and remembered, so that no thread has to leave. And the product of two blocks.
  */
 import {
+  add,
   and,
   div,
   type Expr,
@@ -25,6 +26,9 @@ import {
   unary,
 } from '../../../ir/kernel.js';
 import { when } from '../contraction-tile.js';
+
+/** Rows and columns of a thread's tile. */
+export const TILE = 4;
 
 export const finite = (e: Expr): Expr => lt(unary('abs', e), f32(Number.POSITIVE_INFINITY));
 
@@ -118,4 +122,63 @@ export function largestOf(threads: number, count: Expr, value: (e: Expr) => { va
       { kind: 'set', name: 'largest', value: { kind: 'binary', op: 'max', a: ref('largest'), b: load('seen', e) } },
     ]),
   ];
+}
+
+/** A product of blocks: its width, and how many terms are staged in group memory at once. */
+export interface Stages {
+  readonly block: number;
+  readonly depth: number;
+}
+
+export const stageArrays = ({ block, depth }: Stages): Stmt[] => [
+  groupArray('a_block', 'f32', block * depth),
+  groupArray('b_block', 'f32', block * depth),
+];
+
+export interface Factors {
+  readonly a: (i: Expr, u: Expr) => Expr;
+  readonly b: (j: Expr, u: Expr) => Expr;
+  readonly each: (i: Expr, j: Expr, value: Expr) => Stmt[];
+}
+
+/** The product of two blocks, sum over u of a(i, u) b(j, u); `each` gets its elements (i, j). */
+export function multiplyBlocks({ block, depth }: Stages, { a, b, each }: Factors): Stmt {
+  const across = block / TILE;
+  const [e, t, u0, row, col] = ['e', 't', 'u0', 'tile_row', 'tile_col'].map(ref);
+  const stage = (memory: string, factor: (i: Expr, u: Expr) => Expr): Stmt =>
+    loop('group', 'e', block * depth, [store(memory, e, factor(rem(e, i32(block)), add(u0, div(e, i32(block)))))]);
+  return loop('lane', 't', across ** 2, [
+    letI('tile_row', mul(div(t, i32(across)), i32(TILE))),
+    letI('tile_col', mul(rem(t, i32(across)), i32(TILE))),
+    { kind: 'tileZero', tile: 'sums', rows: TILE, cols: TILE, accumulator: 'f32' },
+    loop(
+      'serial',
+      'u0',
+      block,
+      [
+        stage('a_block', a),
+        stage('b_block', b),
+        {
+          kind: 'tileMma',
+          tile: 'sums',
+          operand: 'f32',
+          depth: i32(depth),
+          a: { memory: 'a_block', index: row, row: 1, depth: block },
+          b: { memory: 'b_block', index: col, depth: block, col: 1 },
+        },
+      ],
+      0,
+      depth,
+    ),
+    {
+      kind: 'tileEach',
+      tile: 'sums',
+      row: 'r',
+      col: 'c',
+      element: 'sum',
+      rowLimit: i32(TILE),
+      colLimit: i32(TILE),
+      body: each(add(row, ref('r')), add(col, ref('c')), ref('sum')),
+    },
+  ]);
 }

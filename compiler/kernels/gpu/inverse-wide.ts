@@ -30,9 +30,10 @@ import {
   sub,
   unary,
 } from '../../../ir/kernel.js';
-import { ceilDiv, when } from '../contraction-tile.js';
+import { when } from '../contraction-tile.js';
 import type { InverseBatch } from './inverse-batch.js';
-import { blockArrays, groupArray, invertBlock, largestOf } from './inverse-block.js';
+import { blockArrays, groupArray, invertBlock, largestOf, multiplyBlocks, stageArrays } from './inverse-block.js';
+import { NOT_DUE, OPEN, PHASE, pairs, SOLVED, starts, type WideChoice, WideLayout } from './inverse-layout.js';
 import { triangular } from './triangle.js';
 
 /** Kernels that run one behind the other, so many times. */
@@ -47,65 +48,20 @@ export interface InverseRounds {
   readonly scratch: readonly KernelParam[];
 }
 
-/** A block is `block` wide; a thread's tile 4; `depth` terms of a product are staged at once. */
-export interface WideChoice {
-  readonly block: number;
-  readonly depth: number;
-}
-const TILE = 4;
 /** The block in group memory as a triangle and two stages beside it: 13 KiB of the 16 that every device has. */
 const CHOICE: WideChoice = { block: 64, depth: 8 };
-
-/** Words of `state`: the k of panel and of update, then these for each matrix. */
-const PHASE = { panel: 0, update: 1 } as const;
-const FIRST = 2;
-const words = ['damping', 'failed', 'solved', 'bad', 'dead'] as const;
-type Word = (typeof words)[number];
-/** Values of `solved`. */
-const [OPEN, SOLVED, NOT_DUE] = [0, 1, 2];
-
-/** Elements of scratch memory that a matrix needs, about. */
-export const scratchOf = (width: number): number => width ** 2;
 
 export function lowerWideInverses(batch: InverseBatch, name: string, choice: WideChoice = CHOICE): InverseRounds {
   return new WideInverses(batch, name, choice).rounds();
 }
 
-class WideInverses {
-  private readonly blocks: readonly number[];
-  private readonly threads: number;
-  private readonly scratch: Record<'state' | 'work' | 'panels' | 'inverted' | 'tops', KernelParam>;
-
+class WideInverses extends WideLayout {
   constructor(
-    private readonly batch: InverseBatch,
+    batch: InverseBatch,
     private readonly name: string,
-    private readonly choice: WideChoice,
+    choice: WideChoice,
   ) {
-    const { block } = choice;
-    const { statistics, matrices } = batch;
-    this.blocks = statistics.map((s) => ceilDiv(s.width, block));
-    this.threads = (block / TILE) ** 2;
-    const total = (per: (blocks: number) => number): number =>
-      statistics.reduce((n, s, i) => n + s.matrices * per(this.blocks[i]), 0);
-    const param = (memory: string, length: number): KernelParam => ({
-      name: memory,
-      type: 'f32',
-      access: 'readwrite',
-      length,
-    });
-    this.scratch = {
-      state: param('state', FIRST + words.length * matrices),
-      work: param(
-        'work',
-        total((n) => (n * block) ** 2),
-      ),
-      panels: param(
-        'panels',
-        total((n) => n * block ** 2),
-      ),
-      inverted: param('inverted', matrices * block ** 2),
-      tops: param('tops', total(pairs)),
-    };
+    super(batch, choice);
   }
 
   rounds(): InverseRounds {
@@ -174,14 +130,14 @@ class WideInverses {
     const inverted = (r: Expr, c: Expr): Expr =>
       load('inverted', add(mul(ref('matrix'), i32(block ** 2)), add(mul(r, i32(block)), c)));
     const times = (column: (u: Expr, c: Expr) => Expr): Stmt =>
-      this.product({
+      multiplyBlocks(this.choice, {
         a: (t, u) => inverted(t, u),
         b: (c, u) => load('work', column(u, c)),
         each: (t, c, value) => [store('panels', this.panelAt(t, add(i0, c)), value)],
       });
     const body = [
       groupArray('now', 'f32', 3),
-      ...this.stages(),
+      ...stageArrays(this.choice),
       ...this.locate(blocks),
       ...this.look(0, 'solved', this.word('solved')),
       ...this.look(1, 'bad', this.word('bad')),
@@ -234,7 +190,7 @@ class WideInverses {
       [
         groupArray('now', 'f32', 3),
         groupArray('seen', 'f32', this.threads),
-        ...this.stages(),
+        ...stageArrays(this.choice),
         ...this.arrays(),
         ...this.look(0, 'solved', this.word('solved')),
         ...this.look(1, 'dead', this.word('dead')),
@@ -249,7 +205,7 @@ class WideInverses {
             type: 'bool',
             value: { kind: 'binary', op: 'or', a: eq(ti, k), b: eq(tj, k) },
           },
-          this.product({
+          multiplyBlocks(this.choice, {
             a: (i, u) => load('panels', this.panelAt(u, add(i0, i))),
             b: (j, u) => load('panels', this.panelAt(u, add(j0, j))),
             each: (row, col, value) => {
@@ -346,70 +302,6 @@ class WideInverses {
     return this.kernel(part, [loop('grid', 'slot', slots, all)], this.threads, cost?.flops, cost?.bytes);
   }
 
-  private total(perMatrix: readonly number[]): number {
-    return this.batch.statistics.reduce((n, s, i) => n + s.matrices * perMatrix[i], 0);
-  }
-
-  /**
-   * Where workgroup `slot` finds its matrix, if each matrix of statistic s has perMatrix[s] of them: registers `matrix`, `unit` (its
-   * number among those of the matrix), `blocks`, `ld`, `work_base`, `panel_base`.
-   */
-  private locate(perMatrix: readonly number[]): Stmt[] {
-    const { batch, blocks } = this;
-    const { block } = this.choice;
-    const { statistics } = batch;
-    const slot = ref('slot');
-    const sizes = statistics.map((s, i) => s.matrices * perMatrix[i]);
-    const of = (name: string, values: readonly number[]): Stmt => letI(name, batch.choose(slot, sizes, values));
-    const local = ref('local');
-    const work = blocks.map((n) => (n * block) ** 2);
-    const panels = blocks.map((n) => n * block ** 2);
-    const times = (per: readonly number[]): number[] => starts(per.map((n, i) => n * statistics[i].matrices));
-    return [
-      of('blocks', blocks),
-      of('per_matrix', perMatrix),
-      letI('within', sub(slot, batch.choose(slot, sizes, starts(sizes)))),
-      letI('local', div(ref('within'), ref('per_matrix'))),
-      letI('unit', rem(ref('within'), ref('per_matrix'))),
-      letI('matrix', add(batch.choose(slot, sizes, starts(statistics.map((s) => s.matrices))), local)),
-      letI('ld', mul(ref('blocks'), i32(block))),
-      letI('work_base', add(batch.choose(slot, sizes, times(work)), mul(local, mul(ref('ld'), ref('ld'))))),
-      letI('panel_base', add(batch.choose(slot, sizes, times(panels)), mul(local, mul(ref('ld'), i32(block))))),
-    ];
-  }
-
-  private word(word: Word): Expr {
-    return add(mul(ref('matrix'), i32(words.length)), i32(FIRST + words.indexOf(word)));
-  }
-
-  /** Register `name`: a word of `state`, which all threads see alike. */
-  private look(at: number, name: string, word: Expr): Stmt[] {
-    return [store('now', i32(at), load('state', word)), letF(name, load('now', i32(at)))];
-  }
-
-  /** Whether there is work for the matrix in this turn. */
-  private live(spoilt: 'bad' | 'dead'): Expr {
-    return and(and(eq(ref('solved'), f32(OPEN)), eq(ref(spoilt), f32(0))), lt(ref('k'), ref('blocks')));
-  }
-
-  private work(): (i: Expr, j: Expr) => Expr {
-    return (i, j) => add(ref('work_base'), add(mul(i, ref('ld')), j));
-  }
-
-  private panelAt(u: Expr, i: Expr): Expr {
-    return add(ref('panel_base'), add(mul(u, ref('ld')), i));
-  }
-
-  /** Threads share the elements (i, j <= i) of the workgroup's block. */
-  private elements(body: readonly Stmt[]): Stmt {
-    const { block } = this.choice;
-    return loop('group', 'e', block ** 2, [
-      letI('i', add(ref('first_row'), div(ref('e'), i32(block)))),
-      letI('j', add(ref('first_col'), rem(ref('e'), i32(block)))),
-      when(le(ref('j'), ref('i')), body),
-    ]);
-  }
-
   private arrays(): Stmt[] {
     const { block } = this.choice;
     return [groupArray('flags', 'f32', 1), groupArray('w', 'f32', pairs(block)), ...blockArrays(block)];
@@ -443,72 +335,4 @@ class WideInverses {
       store('state', this.word('bad'), load('flags', i32(0))),
     ];
   }
-
-  private stages(): Stmt[] {
-    const { block, depth } = this.choice;
-    return [groupArray('a_block', 'f32', block * depth), groupArray('b_block', 'f32', block * depth)];
-  }
-
-  /** The product of two blocks, sum over u of a(i, u) b(j, u); `each` gets its elements (i, j). */
-  private product({
-    a,
-    b,
-    each,
-  }: {
-    readonly a: (i: Expr, u: Expr) => Expr;
-    readonly b: (j: Expr, u: Expr) => Expr;
-    readonly each: (i: Expr, j: Expr, value: Expr) => Stmt[];
-  }): Stmt {
-    const { block, depth } = this.choice;
-    const across = block / TILE;
-    const [e, t, u0, row, col] = ['e', 't', 'u0', 'tile_row', 'tile_col'].map(ref);
-    const stage = (memory: string, factor: (i: Expr, u: Expr) => Expr): Stmt =>
-      loop('group', 'e', block * depth, [store(memory, e, factor(rem(e, i32(block)), add(u0, div(e, i32(block)))))]);
-    return loop('lane', 't', this.threads, [
-      letI('tile_row', mul(div(t, i32(across)), i32(TILE))),
-      letI('tile_col', mul(rem(t, i32(across)), i32(TILE))),
-      { kind: 'tileZero', tile: 'sums', rows: TILE, cols: TILE, accumulator: 'f32' },
-      loop(
-        'serial',
-        'u0',
-        block,
-        [
-          stage('a_block', a),
-          stage('b_block', b),
-          {
-            kind: 'tileMma',
-            tile: 'sums',
-            operand: 'f32',
-            depth: i32(depth),
-            a: { memory: 'a_block', index: row, row: 1, depth: block },
-            b: { memory: 'b_block', index: col, depth: block, col: 1 },
-          },
-        ],
-        0,
-        depth,
-      ),
-      {
-        kind: 'tileEach',
-        tile: 'sums',
-        row: 'r',
-        col: 'c',
-        element: 'sum',
-        rowLimit: i32(TILE),
-        colLimit: i32(TILE),
-        body: each(add(row, ref('r')), add(col, ref('c')), ref('sum')),
-      },
-    ]);
-  }
-}
-
-/** Blocks of the lower triangle of n x n blocks. */
-const pairs = (n: number): number => (n * (n + 1)) / 2;
-
-/** Where each part of a row begins. */
-function starts(sizes: readonly number[]): number[] {
-  let at = 0;
-  return sizes.map((n) => {
-    at += n;
-    return at - n;
-  });
 }

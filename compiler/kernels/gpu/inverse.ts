@@ -32,12 +32,10 @@ import {
 import { roundUp, when } from '../contraction-tile.js';
 import type { Region } from '../region.js';
 import { InverseBatch } from './inverse-batch.js';
-import { blockArrays, finite, groupArray, invertBlock, largestOf } from './inverse-block.js';
+import { blockArrays, finite, groupArray, invertBlock, largestOf, TILE } from './inverse-block.js';
 import { THREADS } from './reduction.js';
 import { triangular } from './triangle.js';
 
-/** Rows and columns of a thread's tile. */
-const TILE = 4;
 /** Columns eliminated at once. */
 const BLOCK = 32;
 
