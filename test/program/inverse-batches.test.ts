@@ -7,8 +7,9 @@ import { fuse } from '../../compiler/kernels/fuse.js';
 import { lowerForGpu } from '../../compiler/kernels/gpu/lower.js';
 import { lowerRegion } from '../../compiler/kernels/lower.js';
 import { assemble } from '../../compiler/program/assemble.js';
+import { MOST_BINDINGS } from '../../compiler/program/bindings.js';
 import type { BatchOptions } from '../../compiler/program/inverse-batches.js';
-import { workgroupsOf } from '../../compiler/targets/webgpu/print.js';
+import { printWgsl, workgroupsOf } from '../../compiler/targets/webgpu/print.js';
 import { Builder } from '../../ir/builder.js';
 import { evaluate } from '../../ir/evaluate.js';
 import { findFunction, type Module, type StateEntry } from '../../ir/graph.js';
@@ -18,6 +19,7 @@ import { printProgram } from '../../ir/text/print-program.js';
 import { symmetric, type TensorType, tensor } from '../../ir/types.js';
 import { verifyKernel, verifyProgram } from '../../ir/verify.js';
 import { loc, noise } from '../nets.js';
+import { complaints } from '../targets/validate-wgsl.js';
 import { type By, ProgramRun } from './run-program.js';
 
 interface Statistic {
@@ -339,6 +341,24 @@ describe('the program', () => {
     expect(repeated.map((s) => [s.repeat, s.steps.length])).toEqual(Array(6).fill([blocks, 2]));
     const all = dispatchesOf({ ...p.functions[0], segments: inverseSegments(p) });
     expect(all).toBe(6 * (2 * blocks + 2) + 2);
+  });
+
+  it('is valid WGSL at the widths of a large net, in the group memory that every device has', async () => {
+    const widths = [64, 147, 256, 257, 512, 1152, 2304, 4608];
+    const { program: p, kernels } = assembled(
+      {},
+      widths.map((width) => ({ name: `n${width}`, width })),
+    );
+    const used = new Set(inverseSegments(p).flatMap((s) => s.steps.map((t) => t.variants[0].kernel)));
+    // One for the narrow ones, six for the phases of wide ones.
+    expect(used.size).toBe(7);
+    for (const kernel of kernels.filter((k) => used.has(k.name))) {
+      const text = printWgsl(kernel);
+      expect(await complaints(text), kernel.name).toEqual([]);
+      const shared = [...text.matchAll(/var<workgroup> \w+: array<[fi]32, (\d+)>/g)];
+      expect(shared.reduce((n, [, size]) => n + 4 * Number(size), 0)).toBeLessThanOrEqual(16_384);
+      expect(kernel.params.length).toBeLessThanOrEqual(MOST_BINDINGS);
+    }
   });
 
   it('bounds the scratch memory of a batch', () => {
