@@ -71,6 +71,13 @@ describe('loading an artifact', () => {
       411,
       (m) => m.programs[0].functions[1].segments[0].steps[0].args.push('w'),
     ],
+    ['a repeated segment for a CPU', 402, (m) => (m.programs[0].functions[1].segments[0].repeat = 2)],
+    ['a segment repeated no times', 402, (m) => (m.programs[0].functions[1].segments[0].repeat = 0)],
+    [
+      'a batch for a CPU',
+      402,
+      (m) => (m.programs[0].functions[1].batches = [{ guard: 'g', of: ['h'], buffer: 'train.x' }]),
+    ],
     ['a missing function', 413, (m) => m.programs[0].functions.pop()],
     ['two buffers of one name', 421, (m) => m.programs[0].buffers.push(m.programs[0].buffers[0])],
     ['metrics without the loss', 422, (m) => (m.functions.train.metrics = ['x', 'count'])],

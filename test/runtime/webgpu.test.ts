@@ -8,6 +8,7 @@ import { MANIFEST, type Manifest, shaderFile } from '../../ir/artifact.js';
 import { manifestSchema } from '../../ir/artifact-schema.js';
 import type { UserError } from '../../ir/diagnostics/error.js';
 import type { Artifact } from '../../runtime/artifact.js';
+import { checkPrograms } from '../../runtime/check-program.js';
 import { openDevice } from '../../runtime/devices/open.js';
 import { listAdapters, type OpenedAdapter, openDawn, requireAdapter } from '../../runtime/devices/webgpu/adapter.js';
 import { WebgpuDevice } from '../../runtime/devices/webgpu/device.js';
@@ -162,6 +163,26 @@ describe('what is missing', () => {
     });
     const error = await refusal(WebgpuDevice.load(other, await nullAdapter()));
     expect([error.code, error.message]).toEqual([433, expect.stringContaining('lacks warp-drive')]);
+  });
+
+  it('a batch that is told by another buffer than it says', () => {
+    const { manifest } = artifactOf([6, 5, 4], { batch: 4 });
+    const [program] = manifest.programs;
+    const at = program.functions.findIndex((f) => f.batches !== undefined);
+    const told = (buffer: string): number | undefined => {
+      const changed = structuredClone(manifest) as Manifest & { programs: { functions: { batches: object[] }[] }[] };
+      const [batch] = program.functions[at].batches!;
+      changed.programs[0].functions[at].batches = [{ ...batch, buffer }];
+      try {
+        checkPrograms(changed);
+      } catch (e) {
+        return (e as UserError).code;
+      }
+      return undefined;
+    };
+    expect(told(program.functions[at].batches![0].buffer)).toBeUndefined();
+    expect(told('nothing')).toBe(412);
+    expect(told('train.x')).toBe(409);
   });
 
   it('memory: more than a buffer may have, or than there is', async () => {
