@@ -40,7 +40,7 @@ export class InverseBatch {
   private readonly values: ReadonlyMap<Value, KernelParam>;
 
   /**
-   * @param regions each a damped inverse and what computes its shift
+   * @param regions each a damped inverse and what computes its shift; all with the same number of retries
    * @param guarded whether their kernels look up which are due
    */
   constructor(
@@ -60,7 +60,9 @@ export class InverseBatch {
     this.values = new Map([...names.keys()].map((v) => [v, param(v)]));
     this.statistics = regions.map((region) => statisticOf(region, names));
     this.matrices = this.statistics.reduce((n, s) => n + s.matrices, 0);
-    this.retries = Math.max(...regions.map((r) => numberOf(r.anchor!.attrs, 'retries')));
+    const retries = new Set(regions.map((r) => numberOf(r.anchor!.attrs, 'retries')));
+    if (retries.size !== 1) throw new Error('inverses of one batch have different numbers of retries');
+    [this.retries] = retries;
   }
 
   /** The value of which a kernel's parameter holds the elements. */
