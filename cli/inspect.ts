@@ -4,7 +4,7 @@
  */
 import { type Command, Option } from 'commander';
 import { ACCUMULATE, type Manifest, type Target } from '../ir/artifact.js';
-import type { KernelInfo, Program } from '../ir/program.js';
+import { dispatchesOf, type KernelInfo, type Program } from '../ir/program.js';
 import { printShape, product, replicated, storedBytes } from '../ir/types.js';
 import { memorySize, quantity, type Terminal, table } from './terminal.js';
 
@@ -63,7 +63,7 @@ const defaultSections: readonly SectionName[] = ['summary', 'layers', 'kernels',
 // ---- Summary ----
 
 function dispatches(p: Program): Record<string, number> {
-  return Object.fromEntries(p.functions.map((f) => [f.name, f.segments.reduce((n, s) => n + s.steps.length, 0)]));
+  return Object.fromEntries(p.functions.map((f) => [f.name, dispatchesOf(f)]));
 }
 
 function summaryData(m: Manifest, p: Program): object {

@@ -2,7 +2,7 @@
  * What a user sees after a compilation: what will be trained and how, what runs, what it takes.
  */
 import { ACCUMULATE, type Manifest } from '../ir/artifact.js';
-import type { Program } from '../ir/program.js';
+import { dispatchesOf, type Program } from '../ir/program.js';
 import { product } from '../ir/types.js';
 
 function megabytes(bytes: number): string {
@@ -46,7 +46,7 @@ export function summary(manifest: Manifest, files: ReadonlyMap<string, Uint8Arra
 function programSummary({ target, kernels, functions, plan }: Program): string[] {
   const steps = (name: string): number => {
     const f = functions.find((fn) => fn.name === name);
-    return f ? f.segments.reduce((n, s) => n + s.steps.length, 0) : 0;
+    return f ? dispatchesOf(f) : 0;
   };
   const accumulates = functions.some((f) => f.name === ACCUMULATE)
     ? `${steps(ACCUMULATE)} dispatches a batch that is accumulated, `

@@ -67,10 +67,12 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
       waves: size.optional(),
       inputs: z.array(z.strictObject({ name, buffer: name })),
       outputs: z.array(z.strictObject({ name, buffer: name })),
+      batches: z.array(z.strictObject({ guard: name, of: z.array(name).min(1), buffer: name })).optional(),
       segments: z.array(
         z.strictObject({
           name,
           guard: name.optional(),
+          repeat: z.int().min(1).max(65_536).optional(),
           steps: z.array(
             z.strictObject({
               slot: name,

@@ -50,7 +50,18 @@ export interface Segment {
   readonly name: string;
   /** Absent: always runs. */
   readonly guard?: string;
+  /** How many times its steps run, one row behind the other; absent: once. */
+  readonly repeat?: number;
   readonly steps: readonly Step[];
+}
+
+/** Work under several guards in common steps: they are dispatched where any of the guards is on, and look up which. */
+export interface Batch {
+  /** Of its segments: on where one of `of` is. */
+  readonly guard: string;
+  readonly of: readonly string[];
+  /** i32, one element for each of `of`: 1 where that is on, else 0. Set by the device before the function runs. */
+  readonly buffer: string;
 }
 
 export interface ProgramFunction {
@@ -59,6 +70,8 @@ export interface ProgramFunction {
   readonly waves?: number;
   readonly inputs: readonly { readonly name: string; readonly buffer: string }[];
   readonly outputs: readonly { readonly name: string; readonly buffer: string }[];
+  /** Absent: none. */
+  readonly batches?: readonly Batch[];
   readonly segments: readonly Segment[];
 }
 
@@ -98,3 +111,7 @@ export interface Program {
     readonly liveBound: number;
   };
 }
+
+/** Dispatches of a function in which every guard is on. */
+export const dispatchesOf = (f: ProgramFunction): number =>
+  f.segments.reduce((n, s) => n + s.steps.length * (s.repeat ?? 1), 0);

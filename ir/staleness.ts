@@ -34,4 +34,7 @@ export const piOf = (weight: string): string => `${weight}.pi`;
  * |X - X_-k|_F / |X_-k|_F. They are of this step only where the statistic was due in it.
  */
 export const changeOf = (statistic: string): string => `change(${statistic})`;
-export const isChange = (metric: string): boolean => /^change\(.*\)(\[\d\])?$/s.test(metric);
+/** The output that counts the failed attempts behind the inverse of a statistic; of this step only where that was due in it. */
+export const failuresOf = (statistic: string): string => `failures(${statistic})`;
+/** Metrics of one statistic, which may be of an earlier step. */
+export const isOfStatistic = (metric: string): boolean => /^(change|failures)\(.*\)(\[\d\])?$/s.test(metric);

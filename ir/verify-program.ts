@@ -3,7 +3,7 @@
  * and every step names buffers and kernels that exist and fit each other.
  */
 import type { Kernel } from './kernel.js';
-import type { Buffer, Program, ProgramFunction, Step } from './program.js';
+import type { Batch, Buffer, Program, ProgramFunction, Step } from './program.js';
 import { replicated, storedBytes, storedCount, type TensorType } from './types.js';
 
 const ALIGNMENT = 256;
@@ -111,13 +111,23 @@ function verifyFunction(
   byName(func.outputs, `outputs of ${func.name}`);
   for (const port of [...func.inputs, ...func.outputs])
     if (!buffers.has(port.buffer)) throw new Error(`${func.name}: ${port.name} is ${port.buffer}, which is no buffer`);
+  for (const batch of func.batches ?? []) verifyBatch(batch, func.name, buffers.get(batch.buffer));
   const slots = new Set<string>();
-  for (const segment of func.segments)
+  for (const segment of func.segments) {
+    if (segment.repeat !== undefined && segment.repeat < 1)
+      throw new Error(`${func.name}: segment ${segment.name} is repeated ${segment.repeat} times`);
     for (const step of segment.steps) {
       if (slots.has(step.slot)) throw new Error(`${func.name}: two steps have slot ${step.slot}`);
       slots.add(step.slot);
       verifyStep(step, `${func.name}: ${step.slot}`, buffers, infos, kernels);
     }
+  }
+}
+
+function verifyBatch({ guard, of, buffer }: Batch, func: string, b: Buffer | undefined): void {
+  if (!b) throw new Error(`${func}: the batch ${guard} is told by ${buffer}, which is no buffer`);
+  if (b.dtype !== 'i32' || storedCount(typeOf(b)) !== of.length)
+    throw new Error(`${func}: the batch ${guard} has ${of.length} guards, ${buffer} has other elements`);
 }
 
 /**

@@ -2,7 +2,7 @@
  * Checks a manifest's program for all that a device relies on: names resolve, buffers lie inside their memories and have
  * the bytes of their types, steps give each kernel the same number of buffers, state and metrics are where the manifest says.
  */
-import { ACCUMULATE, CARRY, type Manifest, scheduledInputs } from '../ir/artifact.js';
+import { ACCUMULATE, CARRY, MANIFEST, type Manifest, scheduledInputs } from '../ir/artifact.js';
 import {
   bufferMismatch,
   bufferOutOfBounds,
@@ -10,6 +10,7 @@ import {
   duplicateName,
   functionMissing,
   kernelArguments,
+  manifestBroken,
   metricsMismatch,
   unknownBuffer,
   unknownKernel,
@@ -76,6 +77,19 @@ function checkSteps(program: Program, buffers: ReadonlyMap<string, Buffer>, need
     byName(`output of ${f.name}`, f.outputs);
     for (const { name, buffer } of [...f.inputs, ...f.outputs])
       if (!buffers.has(buffer)) throw unknownBuffer(`${f.name}, '${name}'`, buffer);
+    const forGpu = f.batches !== undefined || f.segments.some((s) => s.repeat !== undefined);
+    if (forGpu && program.target !== 'webgpu')
+      throw manifestBroken(
+        MANIFEST,
+        `function ${f.name}`,
+        'only a program for a GPU has batches and repeated segments',
+      );
+    for (const { guard, of, buffer } of f.batches ?? []) {
+      const b = buffers.get(buffer);
+      if (!b) throw unknownBuffer(`${f.name}, batch '${guard}'`, buffer);
+      if (b.dtype !== 'i32' || b.bytes !== 4 * of.length)
+        throw bufferMismatch(buffer, `${b.dtype}[${b.shape}], but the batch '${guard}' has ${of.length} guards`);
+    }
     for (const step of f.segments.flatMap((s) => s.steps)) {
       const place = `${f.name}.${step.slot}`;
       for (const a of step.args) if (!buffers.has(a)) throw unknownBuffer(place, a);

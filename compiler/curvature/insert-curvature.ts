@@ -2,7 +2,8 @@
  * Adds SP-NGD's curvature to `train`: for each layer that it recognises the statistics of the Fisher (empirical, or by drawn labels where
  * `train` has a second loss), their damped
  * inverses as state, and an output `natural(p)` beside `gradient(p)`: the gradient preconditioned with them. A parameter
- * that no rule covers keeps its plain gradient; its report says why. Also gives the output `failed_inversions`.
+ * that no rule covers keeps its plain gradient; its report says why. Also gives the output
+ * `failed_inversions`, or with staleness `failures(statistic)` of each.
  */
 import { accumulated } from '../../ir/accumulate.js';
 import { type Builder, dims } from '../../ir/builder.js';
@@ -118,7 +119,8 @@ export function insertCurvature(module: Module, options: CurvatureOptions = {}):
     if (natural) b.output(`natural(${name})`, natural);
   }
   b.loc = passLoc(PASS);
-  b.output('failed_inversions', visit.ledger.failedInversions());
+  const failed = visit.ledger.failedInversions();
+  if (failed) b.output('failed_inversions', failed);
   return assemble(module, train, b.finish(), visit);
 }
 

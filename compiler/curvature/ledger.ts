@@ -4,10 +4,10 @@
  * own, `due(X)`, for factors, inverses and pi, and the host decides each; with `adaptive` a factor has a history as well.
  */
 import { accumulated } from '../../ir/accumulate.js';
-import type { Builder } from '../../ir/builder.js';
+import { type Builder, dims } from '../../ir/builder.js';
 import { stateName } from '../../ir/diagnostics/compile.js';
 import type { StateEntry, StateRole, Value } from '../../ir/graph.js';
-import { changeOf, due, historyOf, inverseOf, piOf, type Staleness } from '../../ir/staleness.js';
+import { changeOf, due, failuresOf, historyOf, inverseOf, piOf, type Staleness } from '../../ir/staleness.js';
 import { type TensorType, tensor } from '../../ir/types.js';
 
 export class Ledger {
@@ -110,13 +110,16 @@ export class Ledger {
     );
     const inverse = this.refresh(guard, fresh, stored);
     const count = this.declare(`${name}.failures`, 'counter', of, failures.type);
-    this.failureCounts.push(this.refresh(guard, failures, count));
+    const counted = this.refresh(guard, failures, count);
+    if (this.staleness === 'off') this.failureCounts.push(counted);
+    else b.output(failuresOf(name), dims(counted).length === 0 ? counted : b.sumAll(counted));
     return inverse;
   }
 
-  /** f32[]: failed attempts behind all inverses that are in use. */
-  failedInversions(): Value {
+  /** f32[]: failed attempts of this step; undefined where each statistic has an output of its own, since not all are due. */
+  failedInversions(): Value | undefined {
     const { b } = this;
+    if (this.staleness !== 'off') return undefined;
     if (this.failureCounts.length === 0) return b.fill(0, [], 'f32', 'failed_inversions');
     const each = this.failureCounts.map((f) => b.reshape(b.sumAll(f), [1]));
     return b.sumAll(b.node('concat', each, { attrs: { axis: 0 } }), 'failed_inversions');

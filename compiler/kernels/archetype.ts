@@ -2,7 +2,7 @@
  * What each op means to fusion and lowering, beyond its declared fuse kind: how much computation it can take in front of
  * each operand, whether nodes can follow it in its kernel, and which lowering makes that kernel.
  */
-import type { Node } from '../../ir/graph.js';
+import type { Node, Value } from '../../ir/graph.js';
 import { ops } from '../../ir/ops/table.js';
 
 /** Budget of a kernel that evaluates each operand element about once. */
@@ -13,9 +13,9 @@ const SEVERAL = 4;
 const OFTEN = 1;
 
 /**
- * Cost of ops that may be computed in front of an operand, in units of one addition; undefined: operands must lie in memory.
+ * Cost of ops that may be computed in front of the operand `operand`, in units of one addition; undefined: it must lie in memory.
  */
-export function prologueBudget(node: Node): number | undefined {
+export function prologueBudget(node: Node, operand: Value): number | undefined {
   switch (ops[node.op].fuse) {
     case 'elementwise':
     case 'view':
@@ -25,7 +25,10 @@ export function prologueBudget(node: Node): number | undefined {
     case 'contraction':
       return SEVERAL;
     case 'opaque':
-      if (node.op === 'damped_inverse' || node.op === 'shift_history' || node.op === 'refresh') return undefined;
+      // A shift is read once a matrix.
+      if (node.op === 'damped_inverse')
+        return node.operands[0] !== operand && node.operands[2] !== operand ? ONCE : undefined;
+      if (node.op === 'shift_history' || node.op === 'refresh') return undefined;
       return node.op === 'scatter_add' ? SEVERAL : OFTEN;
     case 'composite':
       throw new Error(`${node.op} must be expanded before fusion`);

@@ -160,7 +160,7 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     let heavy = false;
     for (const user of consumers) {
       const demand = demands.get(user);
-      const own = demand?.budget ?? prologueBudget(user);
+      const own = demand?.budget ?? prologueBudget(user, value);
       if (own === undefined || (user.op === 'reshape' && stored.has(user))) return `${user.op} reads it from memory`;
       if (node.guard !== undefined && node.guard !== user.guard) return `${user.op} has another guard`;
       if (reached.size < 5) for (const s of demand?.sites ?? [siteOf(user)]) reached.add(s);

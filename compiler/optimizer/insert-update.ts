@@ -11,7 +11,7 @@ import { definitions, findFunction, type Module, type Output, type StateEntry, t
 import { passLoc } from '../../ir/loc.js';
 import type { Optimizer, WeightRescaling } from '../../ir/presets.js';
 import { extend } from '../../ir/rewrite.js';
-import { isChange } from '../../ir/staleness.js';
+import { isOfStatistic } from '../../ir/staleness.js';
 import { concrete, product, tensor } from '../../ir/types.js';
 import { klScale } from './kl-clip.js';
 import { packMetrics } from './metrics.js';
@@ -100,7 +100,7 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
     ...(nu ? [{ name: 'kl_scale', value: nu }] : []),
     ...b.outputs.filter((o) => o.name === 'failed_inversions'),
     ...(spngd ? [{ name: 'nonfinite', value: countNotFinite(b, trained) }] : []),
-    ...b.outputs.filter((o) => isChange(o.name)),
+    ...b.outputs.filter((o) => isOfStatistic(o.name)),
   ];
   const wanted = ['loss', 'correct', 'count'].flatMap((name) => {
     const value = outputs.get(name);

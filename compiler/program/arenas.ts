@@ -18,6 +18,8 @@ export type Unplaced = Omit<Buffer, 'memory' | 'offset'>;
 export interface Access {
   readonly args: readonly string[];
   readonly writes: readonly boolean[];
+  /** How many times it runs; default 1. */
+  readonly times?: number;
 }
 
 export interface PlannedFunction {
@@ -147,7 +149,7 @@ function chooseArenas(
   let waves = 0;
   let read = new Set<string>();
   let written = new Set<string>();
-  steps.forEach(({ args, writes }, at) => {
+  steps.forEach(({ args, writes, times = 1 }, at) => {
     const own = new Set<string>();
     let waits = waves === 0;
     args.forEach((name, i) => {
@@ -160,7 +162,7 @@ function chooseArenas(
     for (const name of args) if (unplaced.has(name)) place(name, busy, own);
     if (!waits) waits = args.some((name, i) => writes[i] && busy.has(memoryOf.get(name)!));
     if (waits) {
-      waves++;
+      waves += times;
       read = new Set();
       written = new Set();
     }

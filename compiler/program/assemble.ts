@@ -3,44 +3,34 @@
  * consecutive steps with one guard become a segment. Buffers lie in one memory of a CPU, or in several of a GPU, which also
  * binds them as it must. What follows from the printed kernel (grid, scratch) is filled in by the target.
  */
-import type { Func, Module, Value } from '../../ir/graph.js';
+import type { Func, Module, Node, Value } from '../../ir/graph.js';
 import { i32, type Kernel, load, loop, ref, store } from '../../ir/kernel.js';
-import { type Loc, printLoc, userLoc } from '../../ir/loc.js';
 import type { Buffer, KernelInfo, Memory, Program, ProgramFunction, Segment, Step } from '../../ir/program.js';
-import { bytesPerElement, concrete, type DType, storedBytes, storedCount } from '../../ir/types.js';
+import { concrete, storedBytes, storedCount } from '../../ir/types.js';
 import type { Region } from '../kernels/region.js';
 import { precedence } from '../kernels/schedule.js';
 import { placeInArenas, type Unplaced } from './arenas.js';
 import { Binder } from './bindings.js';
-import { align, type Interval, liveBound, planArena } from './memory-plan.js';
+import { type BatchOptions, type BatchPlan, batchInverses, lowerBatch } from './inverse-batches.js';
+import { align, liveBound, planArena } from './memory-plan.js';
+import {
+  type FunctionPlan,
+  type Fused,
+  type Kernels,
+  type PlannedStep,
+  planFunction,
+  printSource,
+  sourceOf,
+} from './plan-function.js';
 import { regionKey } from './region-key.js';
 import { groupSmall, joinKernels } from './small-steps.js';
-import { placeState, rootOf } from './storage.js';
 
-export interface Fused {
-  readonly regions: readonly Region[];
-  /** Values that share the bytes of another: reshapes, and refreshed state. */
-  readonly aliasOf: ReadonlyMap<Value, Value>;
-}
+export type { Fused } from './plan-function.js';
 
 export interface Assembled {
   readonly program: Program;
   /** In the order of program.kernels. */
   readonly kernels: readonly Kernel[];
-}
-
-interface PlannedStep {
-  readonly kernel: Kernel;
-  readonly args: readonly string[];
-  readonly source: string;
-  readonly guard?: string;
-}
-
-interface FunctionPlan {
-  readonly func: Func;
-  readonly bufferName: (v: Value) => string;
-  readonly steps: readonly PlannedStep[];
-  readonly buffers: readonly (Unplaced & { readonly interval: Interval })[];
 }
 
 const MEMORY = 'main';
@@ -61,6 +51,7 @@ export function assemble(
   fuse: (func: Func) => Fused,
   lower: (region: Region, name: string) => Kernel,
   target: Target = 'wasm',
+  inverses: BatchOptions = {},
 ): Assembled {
   const kernels = new Map<string, { kernel: Kernel; info: KernelInfo }>();
 
@@ -129,10 +120,29 @@ export function assemble(
     return { kernel, args, source };
   };
 
+  const batchOf = (regions: readonly Region[]): BatchPlan => {
+    const plan = lowerBatch(regions, `k${kernels.size}_damped_inverse`, inverses);
+    const info = describe(plan.rounds[0].kernels[0], regions[0]);
+    const computes = countOps(regions.flatMap((r) => r.nodes));
+    for (const kernel of new Set(plan.rounds.flatMap((r) => r.kernels))) {
+      const { name, flops, bytes } = kernel;
+      const stopped = `inverses of ${regions.length} statistics share it`;
+      kernels.set(name, { kernel, info: { ...info, name, flops, bytes, computes, stopped } });
+    }
+    return plan;
+  };
+
   const states = new Set(module.state.map((s) => s.name));
   const plans = module.functions.map((func) => {
-    const group: Kernels['group'] = ({ regions, aliasOf }) =>
-      target === 'wasm' ? regions.map((r) => [r]) : groupSmall(regions, precedence(func, regions, aliasOf), kernelFor);
+    const group: Kernels['group'] = ({ regions, aliasOf }) => {
+      if (target === 'wasm') return regions.map((r) => ({ regions: [r] }));
+      const batched = batchInverses(regions, precedence(func, regions, aliasOf), inverses);
+      const { batches } = batched;
+      return groupSmall(batched.regions, batched.before, kernelFor, (r) => batches.has(r)).map((members) => {
+        const inBatch = batches.get(members[0]);
+        return inBatch ? { regions: inBatch, batch: batchOf(inBatch) } : { regions: members };
+      });
+    };
     return planFunction(func, fuse(func), states, { kernelFor, copyKernel, joined, group });
   });
 
@@ -157,7 +167,11 @@ export function assemble(
       : placeInArenas(
           state,
           plans.map(({ steps, buffers }) => ({
-            steps: steps.map(({ kernel, args }) => ({ args, writes: kernel.params.map((p) => p.access !== 'read') })),
+            steps: steps.map(({ kernel, args, round }) => ({
+              args,
+              writes: kernel.params.map((p) => p.access !== 'read'),
+              times: round?.times ?? 1,
+            })),
             buffers,
           })),
         );
@@ -218,13 +232,6 @@ function placeInOne(
   return { memories: [{ name: MEMORY, bytes: at + peak }], buffers };
 }
 
-function printSource(loc: Loc): string {
-  const from = userLoc(loc);
-  return from ? printLoc(from) : '';
-}
-
-const sourceOf = ({ anchor, nodes }: Region): string => printSource((anchor ?? nodes[nodes.length - 1]).loc);
-
 function describe(kernel: Kernel, region?: Region): KernelInfo {
   return {
     name: kernel.name,
@@ -233,103 +240,17 @@ function describe(kernel: Kernel, region?: Region): KernelInfo {
     access: [],
     flops: kernel.flops,
     bytes: kernel.bytes,
-    computes: region ? countOps(region) : [],
+    computes: region ? countOps(region.nodes) : [],
     source: printSource(region?.anchor?.loc ?? kernel.loc),
     stopped: region?.stopped ?? '',
   };
 }
 
-/** `conv`, `add x2`: the ops of a region, in the order in which they first appear. */
-function countOps(region: Region): string[] {
+/** `conv`, `add x2`: the ops of nodes, in the order in which they first appear. */
+function countOps(nodes: readonly Node[]): string[] {
   const counts = new Map<string, number>();
-  for (const n of region.nodes) counts.set(n.op, (counts.get(n.op) ?? 0) + 1);
+  for (const n of nodes) counts.set(n.op, (counts.get(n.op) ?? 0) + 1);
   return [...counts].map(([op, n]) => (n > 1 ? `${op} x${n}` : op));
-}
-
-/** What a function's plan asks for. */
-interface Kernels {
-  readonly kernelFor: (region: Region) => Kernel;
-  readonly copyKernel: (value: Value) => Kernel;
-  /** Regions in an order in which they can run; those of a group are one step. */
-  readonly group: (fused: Fused) => readonly (readonly Region[])[];
-  readonly joined: (members: readonly { readonly region: Region; readonly args: readonly string[] }[]) => PlannedStep;
-}
-
-function planFunction(
-  func: Func,
-  fused: Fused,
-  states: ReadonlySet<string>,
-  { kernelFor, copyKernel, joined, group }: Kernels,
-): FunctionPlan {
-  const { aliasOf } = fused;
-  const groups = group(fused);
-  const regions = groups.flat();
-  const root = rootOf(aliasOf);
-  const storage = placeState(func, regions, aliasOf);
-  const reads = new Set<Value>(func.reads);
-  const last = new Map<Value, number>();
-  const first = new Map<Value, number>();
-  const end = groups.length + storage.copies.length;
-  for (const v of func.inputs) first.set(v, -1);
-  groups.forEach((members, at) => {
-    for (const region of members) {
-      for (const v of region.inputs) last.set(root(v), at);
-      for (const v of region.outputs) {
-        first.set(v, at);
-        if (!last.has(v)) last.set(v, at);
-      }
-    }
-  });
-  for (const o of func.outputs) last.set(root(o.value), end);
-  for (const c of storage.copies) last.set(root(c.from), end);
-
-  const bufferName = (v: Value): string => {
-    const r = root(v);
-    if (reads.has(r)) return r.name;
-    const state = storage.inState.get(r);
-    if (state !== undefined) return state;
-    let name = `${func.name}.${r.name}`;
-    // A weight may be called `train.x`.
-    while (states.has(name)) name += "'";
-    return name;
-  };
-  const outputs = new Set(func.outputs.map((o) => root(o.value)));
-  const inputs = new Set<Value>(func.inputs);
-  const buffers: (Unplaced & { readonly interval: Interval })[] = [...first].flatMap(([v, from]) => {
-    if (root(v) !== v || storage.inState.has(v)) return [];
-    const name = bufferName(v);
-    const bytes = storedBytes(v.type);
-    const role: Buffer['role'] = inputs.has(v) ? 'input' : outputs.has(v) ? 'output' : 'transient';
-    const { dtype, layout } = v.type;
-    const interval = { name, bytes, from, to: last.get(v) ?? from };
-    return [{ name, dtype, layout, shape: concrete(v.type.shape), bytes, role, interval }];
-  });
-
-  const steps = groups.map((members, at): PlannedStep => {
-    const [region] = members;
-    const argsOf = (r: Region): string[] => [...r.inputs, ...r.outputs].map(bufferName);
-    if (members.length > 1)
-      return { ...joined(members.map((r) => ({ region: r, args: argsOf(r) }))), guard: region.guard };
-    const kernel = kernelFor(region);
-    const args = argsOf(region);
-    const scratch = kernel.params.slice(args.length).map((p) => {
-      const name = `${func.name}.s${at}.${p.name}`;
-      const bytes = p.length * bytesPerElement[p.type];
-      const interval = { name, bytes, from: at, to: at };
-      const dtype: DType = p.type;
-      buffers.push({ name, dtype, layout: 'dense', shape: [p.length], bytes, role: 'transient', interval });
-      return name;
-    });
-    return { kernel, args: [...args, ...scratch], source: sourceOf(region), guard: region.guard };
-  });
-  const copies = storage.copies.map(
-    (c): PlannedStep => ({
-      kernel: copyKernel(c.from),
-      args: [bufferName(c.from), c.state],
-      source: printSource(c.from.loc),
-    }),
-  );
-  return { func, steps: [...steps, ...copies], buffers, bufferName };
 }
 
 function toFunction(
@@ -337,18 +258,22 @@ function toFunction(
   waves: number | undefined,
   makeStep: (planned: PlannedStep, index: number) => Step,
 ): ProgramFunction {
-  const segments: { name: string; guard?: string; steps: Step[] }[] = [];
+  const segments: { name: string; guard?: string; repeat?: number; steps: Step[] }[] = [];
+  let last: PlannedStep | undefined;
   for (const [index, planned] of plan.steps.entries()) {
-    const { guard } = planned;
+    const { guard, round } = planned;
     const step = makeStep(planned, index);
-    const current = segments[segments.length - 1];
-    if (current && current.guard === guard) current.steps.push(step);
+    const times = round?.times ?? 1;
+    const goesOn = last && last.guard === guard && (last.round === round || (last.round?.times ?? 1) * times === 1);
+    if (goesOn) segments[segments.length - 1].steps.push(step);
     else
       segments.push({
         name: guard ?? `always.${segments.length}`,
-        ...(guard === undefined ? {} : { guard }),
+        ...(guard !== undefined && { guard }),
+        ...(times > 1 && { repeat: times }),
         steps: [step],
       });
+    last = planned;
   }
   const { name, inputs, outputs } = plan.func;
   return {
@@ -356,6 +281,7 @@ function toFunction(
     ...(waves !== undefined && { waves }),
     inputs: inputs.map((v) => ({ name: v.name, buffer: plan.bufferName(v) })),
     outputs: outputs.map((o) => ({ name: o.name, buffer: plan.bufferName(o.value) })),
+    ...(plan.batches.length > 0 && { batches: plan.batches }),
     segments: segments as Segment[],
   };
 }

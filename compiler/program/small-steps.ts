@@ -37,11 +37,13 @@ function cooperates(body: readonly Stmt[]): boolean {
 /**
  * Regions in an order in which they can run, small ones of one guard together.
  * @param regions in an order in which they can run
+ * @param alone regions that share nothing
  */
 export function groupSmall(
   regions: readonly Region[],
   before: Precedence,
   kernelOf: (region: Region) => Kernel,
+  alone: (region: Region) => boolean = () => false,
 ): (readonly Region[])[] {
   const out: (readonly Region[])[] = [];
   // Groups that still take members; none of them waits for another.
@@ -54,11 +56,11 @@ export function groupSmall(
   for (const region of regions) {
     const waits = before.get(region)!;
     const guard = region.guard ?? '';
-    const kernel = kernelOf(region);
-    const joins = isSmall(kernel);
+    const kernel = alone(region) ? undefined : kernelOf(region);
+    const small = kernel !== undefined && isSmall(kernel);
     for (const [other, { regions: members }] of [...open])
-      if (!(joins && other === guard) && members.some((r) => waits.has(r))) close(other);
-    if (!joins) {
+      if (!(small && other === guard) && members.some((r) => waits.has(r))) close(other);
+    if (!small) {
       out.push([region]);
       continue;
     }

@@ -24,7 +24,11 @@ function inPlace(region: Region, old: Value, fresh: Value, root: (v: Value) => V
   const { anchor } = region;
   if (anchor?.op === 'damped_inverse')
     // The routine writes its result once, at the end, and `previous` only keeps what is there.
-    return root(anchor.operands[2]) === old && anchor.results[0] === fresh && region.nodes.length === 1;
+    return (
+      root(anchor.operands[2]) === old &&
+      anchor.results[0] === fresh &&
+      region.nodes.every((n) => n === anchor || n.operands.every((o) => root(o) !== old))
+    );
   if (anchor?.op === 'shift_history') {
     // An element of all three is read before it is written, and by nobody else.
     const place = anchor.operands.findIndex((o) => root(o) === old) - 1;

@@ -1,7 +1,17 @@
 /**
  * Reads a program from `.spn`. Names of buffers and kernels are left as they are; verify-program.ts says whether they exist.
  */
-import type { Buffer, KernelInfo, Memory, Program, ProgramFunction, Segment, Step, Variant } from '../program.js';
+import type {
+  Batch,
+  Buffer,
+  KernelInfo,
+  Memory,
+  Program,
+  ProgramFunction,
+  Segment,
+  Step,
+  Variant,
+} from '../program.js';
 import type { TensorType } from '../types.js';
 import { Grammar } from './grammar.js';
 import { marks, Name, reserved, words } from './tokens.js';
@@ -163,11 +173,27 @@ class ProgramParser extends Grammar {
     this.CONSUME(words.segment);
     const name = this.SUBRULE(this.name);
     const guard = this.OPTION(() => this.SUBRULE(this.guard));
+    const repeat = this.OPTION1(() => {
+      this.CONSUME(words.repeat);
+      return this.SUBRULE(this.int);
+    });
     const steps: Step[] = [];
     this.CONSUME(marks.leftBrace);
     this.MANY(() => steps.push(this.SUBRULE(this.step)));
     this.CONSUME(marks.rightBrace);
-    return { name, ...(guard === undefined ? {} : { guard }), steps };
+    return { name, ...(guard !== undefined && { guard }), ...(repeat !== undefined && { repeat }), steps };
+  });
+
+  private batch = this.RULE('batch', (): Batch => {
+    this.CONSUME(words.batch);
+    const guard = this.SUBRULE(this.label);
+    this.CONSUME(marks.assign);
+    const buffer = this.SUBRULE(this.name);
+    const of: string[] = [];
+    this.CONSUME(marks.leftBracket);
+    this.MANY_SEP({ SEP: marks.comma, DEF: () => of.push(this.SUBRULE1(this.label)) });
+    this.CONSUME(marks.rightBracket);
+    return { guard, of, buffer };
   });
 
   private func = this.RULE('func', (): ProgramFunction => {
@@ -182,11 +208,20 @@ class ProgramParser extends Grammar {
     const inputs = this.SUBRULE(this.ports);
     this.CONSUME(marks.arrow);
     const outputs = this.SUBRULE1(this.ports);
+    const batches: Batch[] = [];
     const segments: Segment[] = [];
     this.CONSUME(marks.leftBrace);
+    this.MANY1(() => batches.push(this.SUBRULE(this.batch)));
     this.MANY(() => segments.push(this.SUBRULE(this.segment)));
     this.CONSUME(marks.rightBrace);
-    return { name, ...(waves !== undefined && { waves }), inputs, outputs, segments };
+    return {
+      name,
+      ...(waves !== undefined && { waves }),
+      inputs,
+      outputs,
+      ...(batches.length > 0 && { batches }),
+      segments,
+    };
   });
 
   program = this.RULE('program', (): Program => {

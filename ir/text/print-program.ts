@@ -46,8 +46,9 @@ function stepRows(s: Step): string[][] {
 
 function printSegment(s: Segment): string[] {
   const guard = s.guard === undefined ? '' : ` when ${writeLabel(s.guard)}`;
+  const repeat = s.repeat === undefined ? '' : ` repeat ${s.repeat}`;
   return [
-    `  segment ${writeName(s.name)}${guard} {`,
+    `  segment ${writeName(s.name)}${guard}${repeat} {`,
     ...columns(s.steps.flatMap(stepRows), [8, 32, 64], '    '),
     '  }',
   ];
@@ -65,6 +66,9 @@ function printFunction(f: ProgramFunction): string[] {
     ') -> (',
     ...ports(f.outputs),
     ') {',
+    ...(f.batches ?? []).map(
+      (b) => `  batch ${writeLabel(b.guard)} = ${writeName(b.buffer)} [${b.of.map(writeLabel).join(', ')}]`,
+    ),
     ...f.segments.flatMap(printSegment),
     '}',
   ];

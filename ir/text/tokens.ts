@@ -89,6 +89,8 @@ export const words = inContext(
   'waves',
   'function',
   'segment',
+  'repeat',
+  'batch',
   'cost',
   'requires',
 );

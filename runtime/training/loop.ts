@@ -4,7 +4,7 @@
  */
 import type { Manifest } from '../../ir/artifact.js';
 import { lossNotFinite } from '../../ir/diagnostics/run.js';
-import { isChange } from '../../ir/staleness.js';
+import { isOfStatistic } from '../../ir/staleness.js';
 import type { Augmentation } from '../data/augmentation.js';
 import { batchArrays, fillBatch } from '../data/batch.js';
 import { batches, inOrder } from '../data/batches.js';
@@ -108,7 +108,8 @@ async function trainOn(
     for (let inEpoch = true; inEpoch; ) {
       const scalars = scalarsAt(settings, step);
       const { dispatches, submissions } = device;
-      const metrics = await training.run(step, scalars, refreshes?.begin(step + 1));
+      const told = await training.run(step, scalars, refreshes?.begin(step + 1));
+      const metrics = refreshes ? { ...told, failed_inversions: refreshes.failedInversions(told) } : told;
       perStep = { dispatches: device.dispatches - dispatches, submissions: device.submissions - submissions };
       step++;
       const refreshedNow = refreshes?.end(step, metrics);
@@ -127,7 +128,7 @@ async function trainOn(
         accuracy: correct === undefined ? undefined : correct / count,
         learningRate: scalars.lr,
         momentum: scalars.momentum,
-        metrics: refreshes ? withoutChanges(metrics) : metrics,
+        metrics: ofStep(metrics),
         ...refreshedNow,
       });
       inEpoch = step < settings.totalSteps && step % settings.stepsPerEpoch !== 0;
@@ -189,9 +190,9 @@ export async function evaluate(device: Device, manifest: Manifest, data: Dataset
   };
 }
 
-/** A change is of its step only where its statistic was due; `refreshed` tells those. */
-const withoutChanges = (metrics: Readonly<Record<string, number>>): Record<string, number> =>
-  Object.fromEntries(Object.entries(metrics).filter(([name]) => !isChange(name)));
+/** What is of one statistic is of its step only where that was due; `refreshed` tells those. */
+const ofStep = (metrics: Readonly<Record<string, number>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(metrics).filter(([name]) => !isOfStatistic(name)));
 
 /** The scalar inputs of step `step` (from 0). */
 function scalarsAt(s: Settings, step: number): Scalars {

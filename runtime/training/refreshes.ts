@@ -4,7 +4,7 @@
  */
 import type { Manifest } from '../../ir/artifact.js';
 import { SAMPLED } from '../../ir/fisher.js';
-import { changeOf, due, inverseOf, piOf } from '../../ir/staleness.js';
+import { changeOf, due, failuresOf, inverseOf, piOf } from '../../ir/staleness.js';
 import { product } from '../../ir/types.js';
 import type { Guards } from '../devices/device.js';
 import type { StalenessSettings } from './settings.js';
@@ -61,6 +61,7 @@ export class Refreshes {
   private readonly pairs: readonly string[];
   private waiting: readonly Outcome[];
   private now: readonly Statistic[] = [];
+  private off: ReadonlySet<string> = new Set();
   private count: { steps: number; A: number; others: number };
 
   /** @param saved what `save` gave */
@@ -96,8 +97,15 @@ export class Refreshes {
     this.now = this.statistics.filter((s) => names.has(s.name));
     this.count.steps++;
     for (const { name, elements } of this.now) this.count[isInput(name) ? 'A' : 'others'] += elements;
-    const off = this.guardsOff(names);
-    return (guard) => !off.has(guard);
+    this.off = this.guardsOff(names);
+    return (guard) => !this.off.has(guard);
+  }
+
+  /** Failed attempts of the inversions that were due in the step that has begun. */
+  failedInversions(metrics: Readonly<Record<string, number>>): number {
+    return this.statistics
+      .filter(({ name }) => !this.off.has(due(inverseOf(name))))
+      .reduce((n, { name }) => n + (metrics[failuresOf(name)] ?? 0), 0);
   }
 
   private guardsOff(names: ReadonlySet<string>): Set<string> {

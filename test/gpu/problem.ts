@@ -157,7 +157,7 @@ export function joinedProblem(name: string, func: Func): Problem {
 
 export const isDenormal = (x: number): boolean => x !== 0 && Math.abs(x) < 2 ** -126;
 
-function expectations(func: Func, inputs: Inputs, tolerance: Tolerance, flushes: boolean): Expected[] {
+export function expectations(func: Func, inputs: Inputs, tolerance: Tolerance, flushes: boolean): Expected[] {
   const given = (alter: (x: number) => number): Record<string, Float64Array> =>
     Object.fromEntries(
       func.inputs.map((v) => [

@@ -405,9 +405,17 @@ export function randomProgram(r: Rng): Program {
       ...(r.chance(0.5) && { waves: r.int(0, 99) }),
       inputs: ports(),
       outputs: ports(),
+      ...(r.chance(0.3) && {
+        batches: r.list(1, 3, () => ({
+          guard: `due(${name(r)})`,
+          of: r.list(1, 3, () => `due(${name(r)})`),
+          buffer: name(r),
+        })),
+      }),
       segments: r.list(0, 3, () => ({
         name: name(r),
         guard: r.chance(0.5) ? `due(${name(r)})` : undefined,
+        ...(r.chance(0.3) && { repeat: r.int(1, 99) }),
         steps: r.list(0, 4, (i) => ({
           slot: `s${i}`,
           variants: r.list(1, 3, variant),

@@ -113,9 +113,16 @@ export class ProgramRun {
   ): void {
     const func = this.assembled.program.functions.find((f) => f.name === name)!;
     for (const i of func.inputs) this.view(i.buffer).set(inputs[i.name]);
+    const batches = new Map<string, boolean>();
+    for (const { guard, of, buffer } of func.batches ?? []) {
+      const due = of.map((g) => (on(g) ? 1 : 0));
+      this.view(buffer).set(due);
+      batches.set(guard, due.some(Boolean));
+    }
     for (const segment of func.segments) {
-      if (segment.guard !== undefined && !on(segment.guard)) continue;
-      for (const step of segment.steps) this.call(this.kernels.get(step.variants[0].kernel)!, step.args);
+      if (segment.guard !== undefined && !(batches.get(segment.guard) ?? on(segment.guard))) continue;
+      for (let turn = 0; turn < (segment.repeat ?? 1); turn++)
+        for (const step of segment.steps) this.call(this.kernels.get(step.variants[0].kernel)!, step.args);
     }
   }
 

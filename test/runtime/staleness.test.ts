@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Manifest } from '../../ir/artifact.js';
 import { SAMPLED } from '../../ir/fisher.js';
-import { changeOf } from '../../ir/staleness.js';
+import { changeOf, failuresOf } from '../../ir/staleness.js';
 import { Refreshes } from '../../runtime/training/refreshes.js';
 import type { StalenessSettings } from '../../runtime/training/settings.js';
 import { type Change, decided, neverRefreshed, refreshed, similarity } from '../../runtime/training/staleness.js';
@@ -116,6 +116,27 @@ function run(steps: number, change: Changes, options: Partial<StalenessSettings>
 const moving =
   (by: number): Changes =>
   (_, refresh) => [refresh === 1 ? Number.POSITIVE_INFINITY : by, refresh <= 2 ? Number.POSITIVE_INFINITY : by];
+
+it('counts the failures of the inversions of a step, not those that an earlier one left', () => {
+  const refreshes = new Refreshes(manifest, { ...settings, kind: 'fixed', interval: 3 });
+  const metrics = { [failuresOf('w.A')]: 6, [failuresOf('w.G')]: 2 };
+  const counted = [1, 2, 3, 4].map((step) => {
+    refreshes.begin(step);
+    return refreshes.failedInversions(metrics);
+  });
+  expect(counted).toEqual([8, 0, 0, 8]);
+  // One of a pair is due: with `keep` it alone is inverted.
+  const saved = refreshes.save();
+  const later = { ...saved, statistics: { ...saved.statistics, 'w.G': { ...saved.statistics['w.G'], next: 9 } } };
+  for (const [pairs, want] of [
+    ['keep', 6],
+    ['reinvert', 8],
+  ] as const) {
+    const one = new Refreshes(manifest, { ...settings, kind: 'fixed', interval: 3, pairs }, later);
+    one.begin(7);
+    expect(one.failedInversions(metrics), pairs).toBe(want);
+  }
+});
 
 describe('refreshes', () => {
   const every = (n: number) => Array.from({ length: n }, (_, i) => i + 1);

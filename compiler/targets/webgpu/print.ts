@@ -9,7 +9,7 @@ import { type By, type Effects, effectsOf, Pending } from './barriers.js';
 import { bare, ExpressionPrinter, supportText } from './expression.js';
 import { type For, type Grid, gridOf, MOST_GROUPS, tripsOf, workgroupsOf } from './grid.js';
 import { identifier } from './names.js';
-import { assigns, carries, freeNames } from './registers.js';
+import { assigns, carries, freeNames, usesHalves } from './registers.js';
 import { matrixTiles, TilePrinter } from './tiles.js';
 import { Uniformity } from './uniformity.js';
 
@@ -68,7 +68,7 @@ class ShaderPrinter {
     this.matrices = matrices.size > 0;
     this.tiles = new TilePrinter(this.expressions, (text) => this.line(text), matrices);
     this.region = this.grid.perWorkgroup ? { by: 'all', together: true } : { by: 0, together: false };
-    this.f16 = JSON.stringify([kernel.params, kernel.body]).includes('"f16"');
+    this.f16 = usesHalves(kernel);
     for (const p of kernel.params) {
       const packed = p.type === 'u8' || p.type === 'bool';
       const written = p.access !== 'read';

@@ -1,47 +1,40 @@
 /**
  * What statements do with registers: which names they read, and whether they set what lies outside of them.
  */
-import type { Expr, Stmt } from '../../../ir/kernel.js';
-import { mapOwn } from '../../kernels/rebuild.js';
+import type { Expr, Kernel, Stmt } from '../../../ir/kernel.js';
+import { blocksOf, operandsOf, ownExpressions } from '../../kernels/walk.js';
 import type { For } from './grid.js';
 
 /** Registers and loop variables that the statements read, their blocks included, and do not define themselves. */
-export function freeNames(body: readonly Stmt[], outside: ReadonlySet<string> = new Set()): Set<string> {
+export function freeNames(body: readonly Stmt[]): Set<string> {
   const found = new Set<string>();
-  const own = new Set(outside);
-  const read = (names: Iterable<string>): void => {
-    for (const n of names) if (!own.has(n)) found.add(n);
-  };
-  for (const s of body) {
-    mapOwn(s, (e) => {
-      read(namesIn(e));
-      return e;
-    });
-    if (s.kind === 'for') read(freeNames(s.body, new Set([...own, s.var])));
-    if (s.kind === 'tileEach') read(freeNames(s.body, new Set([...own, s.row, s.col, s.element])));
-    if (s.kind === 'if') for (const block of [s.then, s.else]) read(freeNames(block, own));
-    if (s.kind === 'let' || s.kind === 'var') own.add(s.name);
-  }
+  collectFree(body, new Set(), found);
   return found;
 }
 
-function namesIn(e: Expr): string[] {
-  switch (e.kind) {
-    case 'const':
-      return [];
-    case 'ref':
-      return [e.name];
-    case 'load':
-      return namesIn(e.index);
-    case 'unary':
-      return namesIn(e.a);
-    case 'binary':
-      return [...namesIn(e.a), ...namesIn(e.b)];
-    case 'select':
-      return [e.cond, e.a, e.b].flatMap(namesIn);
-    case 'loadIf':
-      return [e.cond, e.index].flatMap(namesIn);
+function collectFree(body: readonly Stmt[], outside: ReadonlySet<string>, found: Set<string>): void {
+  const own = new Set(outside);
+  const read = (e: Expr): void => {
+    if (e.kind === 'ref' && !own.has(e.name)) found.add(e.name);
+    operandsOf(e).forEach(read);
+  };
+  for (const s of body) {
+    ownExpressions(s).forEach(read);
+    if (s.kind === 'for') collectFree(s.body, new Set([...own, s.var]), found);
+    if (s.kind === 'tileEach') collectFree(s.body, new Set([...own, s.row, s.col, s.element]), found);
+    if (s.kind === 'if') for (const block of [s.then, s.else]) collectFree(block, own, found);
+    if (s.kind === 'let' || s.kind === 'var') own.add(s.name);
   }
+}
+
+/** Whether anything is stored, staged or summed in half precision. */
+export function usesHalves({ params, body }: Kernel): boolean {
+  const halves = (s: Stmt): boolean => {
+    if (s.kind === 'alloc') return s.type === 'f16';
+    if (s.kind === 'tileZero') return s.accumulator === 'f16';
+    return (s.kind === 'tileMma' && s.operand === 'f16') || blocksOf(s).some((b) => b.some(halves));
+  };
+  return params.some((p) => p.type === 'f16') || body.some(halves);
 }
 
 /** Whether a statement sets a register that it does not define. */

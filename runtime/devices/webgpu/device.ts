@@ -97,18 +97,20 @@ export class WebgpuDevice implements Device {
     this.check();
     const segments = this.loaded.functions.get(name);
     if (!segments) throw new Error(`the program has no function ${name}`);
+    const on = this.tellBatches(name, guards);
     const encoder = this.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     let last: GPUComputePipeline | undefined;
-    for (const { guard, calls } of segments) {
-      if (guard !== undefined && !guards(guard)) continue;
-      for (const { pipeline, bindings, workgroups } of calls) {
-        if (pipeline !== last) pass.setPipeline(pipeline);
-        last = pipeline;
-        pass.setBindGroup(0, bindings);
-        pass.dispatchWorkgroups(...workgroups);
-      }
-      this.dispatches += calls.length;
+    for (const { guard, repeat, calls } of segments) {
+      if (guard !== undefined && !on(guard)) continue;
+      for (let turn = 0; turn < repeat; turn++)
+        for (const { pipeline, bindings, workgroups } of calls) {
+          if (pipeline !== last) pass.setPipeline(pipeline);
+          last = pipeline;
+          pass.setBindGroup(0, bindings);
+          pass.dispatchWorkgroups(...workgroups);
+        }
+      this.dispatches += repeat * calls.length;
     }
     pass.end();
     // What another function's outputs held may have been overwritten: functions share their transients.
@@ -122,6 +124,17 @@ export class WebgpuDevice implements Device {
         this.fresh.set(output, staging);
       }
     this.submit(encoder);
+  }
+
+  /** Writes which guards of each batch are on. Returns the guards, those of the batches among them. */
+  private tellBatches(name: string, guards: Guards): Guards {
+    const batches = new Map<string, boolean>();
+    for (const { guard, of, buffer } of this.program.functions.find((f) => f.name === name)!.batches ?? []) {
+      const due = Int32Array.from(of, (g) => (guards(g) ? 1 : 0));
+      batches.set(guard, due.includes(1));
+      if (due.includes(1)) this.write(buffer, due);
+    }
+    return (guard) => batches.get(guard) ?? guards(guard);
   }
 
   close(): void {

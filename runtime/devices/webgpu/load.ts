@@ -23,6 +23,7 @@ export interface Call {
 
 export interface LoadedSegment {
   readonly guard?: string;
+  readonly repeat: number;
   readonly calls: readonly Call[];
 }
 
@@ -92,7 +93,7 @@ export async function loadProgram(
     const functions = new Map(
       program.functions.map((f) => [
         f.name,
-        f.segments.map((s) => ({ guard: s.guard, calls: s.steps.map((step) => call(step)) })),
+        f.segments.map((s) => ({ guard: s.guard, repeat: s.repeat ?? 1, calls: s.steps.map((step) => call(step)) })),
       ]),
     );
     return { memories, functions };

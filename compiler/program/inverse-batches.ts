@@ -1,0 +1,104 @@
+/**
+ * Which damped inverses share dispatches on a GPU. WebGPU makes dispatches wait that write one memory, and one matrix fills a
+ * small part of a device; so all inverses that do not wait for each other are batches, whatever their guards: narrow ones, each
+ * the work of one workgroup, and wide ones, which go through common phases. A batch runs where any of its guards is on.
+ */
+import type { KernelParam } from '../../ir/kernel.js';
+import { concrete, product } from '../../ir/types.js';
+import { lowerNarrowInverses } from '../kernels/gpu/inverse.js';
+import { DUE, InverseBatch } from '../kernels/gpu/inverse-batch.js';
+import { scratchOf, type WideChoice } from '../kernels/gpu/inverse-layout.js';
+import { lowerWideInverses, type Round } from '../kernels/gpu/inverse-wide.js';
+import type { Region } from '../kernels/region.js';
+import { type Precedence, schedule } from '../kernels/schedule.js';
+
+export interface BatchOptions {
+  /** The widest matrix that one workgroup inverts: about where it takes as long as the phases of a wide one. */
+  readonly narrow?: number;
+  readonly choice?: WideChoice;
+}
+
+const NARROW = 256;
+/** Statistics of one batch: each adds branches to its kernels. */
+const MOST = { narrow: 32, wide: 48 };
+/** Elements of scratch memory of a batch, 256 MiB; a matrix that needs more has its own. */
+const MOST_SCRATCH = 2 ** 26;
+
+export interface Batched {
+  /** With one region, the batch's first, for all regions of a batch. */
+  readonly regions: readonly Region[];
+  readonly before: Precedence;
+  /** By that region. */
+  readonly batches: ReadonlyMap<Region, readonly Region[]>;
+}
+
+const isInverse = (r: Region): boolean => r.anchor?.op === 'damped_inverse';
+
+function sizeOf(region: Region): { readonly width: number; readonly matrices: number } {
+  const shape = concrete(region.anchor!.operands[0].type.shape);
+  return { width: shape[shape.length - 1], matrices: product(shape.slice(0, -2)) };
+}
+
+const isWide = (region: Region, { narrow = NARROW }: BatchOptions): boolean => sizeOf(region).width > narrow;
+
+/** @param regions in an order in which they can run */
+export function batchInverses(regions: readonly Region[], before: Precedence, options: BatchOptions): Batched {
+  // No inverse that waits for another one: then batches cannot wait for each other in a circle.
+  const behind = new Set<Region>();
+  for (const r of regions) if ([...before.get(r)!].some((b) => isInverse(b) || behind.has(b))) behind.add(r);
+  const free = regions.filter((r) => isInverse(r) && r.guard !== undefined && !behind.has(r));
+  const narrow = free.filter((r) => !isWide(r, options));
+  // Those of similar width together, which take as many turns.
+  const wide = free.filter((r) => isWide(r, options)).sort((a, b) => sizeOf(b).width - sizeOf(a).width);
+  const scratch = (r: Region): number => sizeOf(r).matrices * scratchOf(sizeOf(r).width);
+  const groups = [
+    ...partition(narrow, MOST.narrow, () => 0).filter((g) => g.length > 1),
+    ...partition(wide, MOST.wide, scratch),
+  ];
+  const first = new Map(groups.flatMap((g) => g.map((r) => [r, g[0]] as const)));
+  const of = (r: Region): Region => first.get(r) ?? r;
+  const joined = new Map<Region, Set<Region>>();
+  for (const r of regions) {
+    const own = joined.get(of(r)) ?? new Set();
+    joined.set(of(r), own);
+    for (const b of before.get(r)!) if (of(b) !== of(r)) own.add(of(b));
+  }
+  return {
+    regions: schedule(
+      regions.filter((r) => of(r) === r),
+      joined,
+    ),
+    before: joined,
+    batches: new Map(groups.map((g) => [g[0], g])),
+  };
+}
+
+function partition(regions: readonly Region[], most: number, scratch: (r: Region) => number): Region[][] {
+  const groups: Region[][] = [];
+  let left = 0;
+  for (const r of regions) {
+    const last = groups.at(-1);
+    if (last && last.length < most && scratch(r) <= left) last.push(r);
+    else {
+      groups.push([r]);
+      left = MOST_SCRATCH;
+    }
+    left -= scratch(r);
+  }
+  return groups;
+}
+
+/** What a batch runs. */
+export interface BatchPlan {
+  readonly batch: InverseBatch;
+  readonly rounds: readonly Round[];
+  readonly scratch: readonly KernelParam[];
+}
+
+export function lowerBatch(regions: readonly Region[], name: string, options: BatchOptions): BatchPlan {
+  const batch = new InverseBatch(regions, true);
+  if (isWide(regions[0], options)) return { batch, ...lowerWideInverses(batch, name, options.choice) };
+  const kernel = lowerNarrowInverses(batch, name);
+  const scratch = kernel.params.filter((p) => p.name !== DUE && batch.valueOf(p.name) === undefined);
+  return { batch, rounds: [{ kernels: [kernel], times: 1 }], scratch };
+}
