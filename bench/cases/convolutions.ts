@@ -40,7 +40,9 @@ async function rowsOf(context: Context, l: Layer, name: string, groups: number, 
     const ratio = (t.faster(d, 'product') * kernel.flops) / product.flops;
     const detail = `${(kernel.flops / t.time(d) / 1e6).toFixed(1)} GFLOP/s, ${t.time(d).toFixed(2)} ms`;
     const what = `${name} ${d}`;
-    return least === undefined ? { what, measured: `${ratio.toFixed(2)} x`, detail } : held(what, ratio, { least, of: 'GEMM' }, detail);
+    return least === undefined
+      ? { what, measured: `${ratio.toFixed(2)} x`, detail }
+      : held(what, ratio, { least, of: 'GEMM' }, detail);
   });
 }
 
@@ -50,7 +52,8 @@ export const convolutions: Case = {
   expected: '0.8 to 0.95 of the product; less where the image has 7 x 7 positions, and for strided input gradients',
   run: async (context) => {
     const rows: Row[] = [];
-    for (const l of resnet50Layers()) rows.push(...(await rowsOf(context, l, nameOf(l), 1, l.kernel === 7 ? undefined : 0.7)));
+    for (const l of resnet50Layers())
+      rows.push(...(await rowsOf(context, l, nameOf(l), 1, l.kernel === 7 ? undefined : 0.7)));
     return rows;
   },
 };
@@ -58,7 +61,8 @@ export const convolutions: Case = {
 export const grouped: Case = {
   name: 'grouped',
   title: 'Depthwise and grouped convolutions, batch 8, 1 thread (share of GEMM, for information)',
-  expected: 'depthwise 3 x 3: memory-bound, 0.1 to 0.3 of the product; groups of 4 and more channels as narrow products, 0.5',
+  expected:
+    'depthwise 3 x 3: memory-bound, 0.1 to 0.3 of the product; groups of 4 and more channels as narrow products, 0.5',
   run: async (context) => {
     const rows: Row[] = [];
     for (const [channels, size, stride, perGroup] of [
@@ -71,7 +75,9 @@ export const grouped: Case = {
       [256, 28, 1, 8],
     ]) {
       const l: Layer = { in: channels, size, out: channels, kernel: 3, stride, times: 1 };
-      rows.push(...(await rowsOf(context, l, `${channels}x${size}x${size} by ${perGroup}, 3x3/${stride}`, channels / perGroup)));
+      rows.push(
+        ...(await rowsOf(context, l, `${channels}x${size}x${size} by ${perGroup}, 3x3/${stride}`, channels / perGroup)),
+      );
     }
     return rows;
   },

@@ -4,8 +4,8 @@ import { tensor } from '../../ir/types.js';
 import { type Case, held, type Row, wants } from '../harness/case.js';
 import { tileCeiling } from '../harness/ceiling.js';
 import { prepare, regionOf } from '../harness/kernel.js';
-import { jax } from '../peers/jax.js';
 import { calls, interleave } from '../harness/timing.js';
+import { jax } from '../peers/jax.js';
 
 const f = (...shape: number[]) => tensor('f32', shape);
 
@@ -41,7 +41,10 @@ export const gemm: Case = {
         );
         const speed = (flops: number, ms: number): string => (flops / ms / 1e6).toFixed(1);
         const ratio = t.faster('own', 'ceiling') * (own.flops / ceiling.flops);
-        const against = other.length > 0 ? `; jax-js ${speed(own.flops, t.time('jax-js'))}: ${t.faster('own', 'jax-js').toFixed(2)} x` : '';
+        const against =
+          other.length > 0
+            ? `; jax-js ${speed(own.flops, t.time('jax-js'))}: ${t.faster('own', 'jax-js').toFixed(2)} x`
+            : '';
         const detail = `${speed(own.flops, t.time('own'))} of ${speed(ceiling.flops, t.time('ceiling'))} GFLOP/s${against}`;
         rows.push(held(name, ratio, { least: 0.9, of: 'the ceiling' }, detail));
       }

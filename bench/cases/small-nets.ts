@@ -14,7 +14,8 @@ const nets = [
 export const smallNets: Case = {
   name: 'small-nets',
   title: 'Small nets against JavaScript peers, 1 thread',
-  expected: 'MLP 1.6x jax-js (both are products), CNN far more; tfjs: 10x and more where it computes in plain JavaScript',
+  expected:
+    'MLP 1.6x jax-js (both are products), CNN far more; tfjs: 10x and more where it computes in plain JavaScript',
   run: async (context) => {
     const rows: Row[] = [];
     for (const net of nets) {
@@ -36,7 +37,9 @@ export const smallNets: Case = {
       ] as const) {
         if (!contenders.some((c) => c.name === peer)) continue;
         const backend = peer === 'tfjs' ? ` (${backends[0]})` : '';
-        rows.push(held(net.what, t.faster('own', peer), { least, of: `${peer}${backend}` }, `${ms('own')} against ${ms(peer)}`));
+        rows.push(
+          held(net.what, t.faster('own', peer), { least, of: `${peer}${backend}` }, `${ms('own')} against ${ms(peer)}`),
+        );
       }
     }
     return rows;

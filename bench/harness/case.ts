@@ -31,11 +31,23 @@ export interface Case {
   readonly run: (context: Context) => Promise<readonly Row[]>;
 }
 
-export const wants = ({ only }: Context, name: string): boolean => only.length === 0 || only.some((o) => name.includes(o));
+export const wants = ({ only }: Context, name: string): boolean =>
+  only.length === 0 || only.some((o) => name.includes(o));
 
 /** A ratio held against what it should be at least, or at most. */
-export function held(what: string, ratio: number, goal: { least?: number; most?: number; of: string }, detail?: string): Row {
+export function held(
+  what: string,
+  ratio: number,
+  goal: { least?: number; most?: number; of: string },
+  detail?: string,
+): Row {
   const { least, most, of } = goal;
   const met = least !== undefined ? ratio >= least : ratio <= most!;
-  return { what, goal: `${least !== undefined ? `>= ${least}` : `<= ${most}`} x ${of}`, measured: `${ratio.toFixed(2)} x`, met, detail };
+  return {
+    what,
+    goal: `${least !== undefined ? `>= ${least}` : `<= ${most}`} x ${of}`,
+    measured: `${ratio.toFixed(2)} x`,
+    met,
+    detail,
+  };
 }

@@ -3,7 +3,7 @@
  * reads them. Nothing is packed, stored but once, or fetched from further away. (A loop that only adds in registers is no
  * ceiling: it loads nothing.)
  */
-import { type Kernel, loop, ref, type Stmt, store, i32, add, mul } from '../../ir/kernel.js';
+import { add, i32, type Kernel, loop, mul, ref, type Stmt, store } from '../../ir/kernel.js';
 import { passLoc } from '../../ir/loc.js';
 import { instantiate, type Prepared } from './kernel.js';
 

@@ -25,7 +25,7 @@ export interface Prepared {
 export function regionOf(build: (b: Builder) => readonly Value[]): Region {
   const b = new Builder('f', passLoc('bench'));
   const outputs = build(b);
-  outputs.forEach((v, i) => b.output(`y${i}`, v));
+  for (const [i, v] of outputs.entries()) b.output(`y${i}`, v);
   const { nodes, inputs } = b.finish();
   return { anchor: nodes[0], nodes, inputs, outputs, stopped: 'made by hand' };
 }

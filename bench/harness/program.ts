@@ -41,10 +41,17 @@ export function trainer(model: Uint8Array, options: CompileOptions & { batch: nu
       const { dtype, shape } = buffers.get(input.buffer)!;
       const count = shape.reduce((a, b) => a * b, 1);
       if (name === 'init') continue;
-      if (dtype === 'i32') device.write(input.buffer, Int32Array.from({ length: count }, (_, i) => i % classes));
+      if (dtype === 'i32')
+        device.write(
+          input.buffer,
+          Int32Array.from({ length: count }, (_, i) => i % classes),
+        );
       else {
         const value = (i: number): number => (input.name === 'valid' ? 1 : (scalars[input.name] ?? Math.sin(i * i)));
-        device.write(input.buffer, Float32Array.from({ length: count }, (_, i) => value(i)));
+        device.write(
+          input.buffer,
+          Float32Array.from({ length: count }, (_, i) => value(i)),
+        );
       }
     }
   return {

@@ -32,7 +32,9 @@ export class Table {
     };
     const rows = await c.run({ ...this.context, note });
     for (const r of rows)
-      console.log(`  ${r.what.padEnd(44)} ${r.measured.padStart(10)}  ${(r.goal ?? '').padEnd(28)} ${verdict(r).padEnd(4)} ${r.detail ?? ''}`);
+      console.log(
+        `  ${r.what.padEnd(44)} ${r.measured.padStart(10)}  ${(r.goal ?? '').padEnd(28)} ${verdict(r).padEnd(4)} ${r.detail ?? ''}`,
+      );
     const load: [number, number] = [before, loadavg()[0]];
     console.log(`  load ${load.map((l) => l.toFixed(1)).join(' -> ')}`);
     this.sections.push({ title: c.title, expected: c.expected, rows, load, notes: [...notes] });
@@ -62,10 +64,16 @@ export class Table {
       'The load is that of the whole machine (1 minute), before and after the case. Read ratios, not times.',
     ];
     for (const s of this.sections) {
-      lines.push('', `## ${s.title}`, '', `Expected: ${s.expected}. Load ${s.load.map((l) => l.toFixed(1)).join(' -> ')}.`);
+      lines.push(
+        '',
+        `## ${s.title}`,
+        '',
+        `Expected: ${s.expected}. Load ${s.load.map((l) => l.toFixed(1)).join(' -> ')}.`,
+      );
       for (const n of s.notes) lines.push('', `Note: ${n}.`);
       lines.push('', '| case | measured | goal | met | details |', '|---|---|---|---|---|');
-      for (const r of s.rows) lines.push(`| ${[r.what, r.measured, r.goal ?? '', verdict(r), r.detail ?? ''].join(' | ')} |`);
+      for (const r of s.rows)
+        lines.push(`| ${[r.what, r.measured, r.goal ?? '', verdict(r), r.detail ?? ''].join(' | ')} |`);
     }
     return `${lines.join('\n')}\n`;
   }

@@ -12,8 +12,8 @@ export type Clock = 'processor' | 'wall';
 
 export interface Contender {
   readonly name: string;
-  /** Runs `times` times, one call behind the other; milliseconds, where another process has taken them. */
-  readonly run: (times: number) => void | number | Promise<void | number>;
+  /** Runs `times` times, one call behind the other; may return (a promise of) the milliseconds that another process has taken. */
+  readonly run: (times: number) => unknown;
 }
 
 /** In this process: a call, over and over. */
@@ -41,11 +41,12 @@ export const median = (values: readonly number[]): number => [...values].sort((a
 async function sample(contender: Contender, times: number, clock: Clock): Promise<number> {
   const cpu = process.cpuUsage();
   const wall = performance.now();
-  const own = contender.run(times);
-  const told = own instanceof Promise ? await own : own;
+  let told = contender.run(times);
+  if (told instanceof Promise) told = await told;
   const elapsed = performance.now() - wall;
   const { user, system } = process.cpuUsage(cpu);
-  return (told ?? (clock === 'wall' ? elapsed : (user + system) / 1000)) / times;
+  const own = clock === 'wall' ? elapsed : (user + system) / 1000;
+  return (typeof told === 'number' ? told : own) / times;
 }
 
 /** Runs until a sample is long enough, for the warm-up too: V8 compiles a hot function anew behind our back. */
@@ -57,7 +58,8 @@ async function calibrate(contender: Contender): Promise<number> {
     await contender.run(times);
     const spent = performance.now() - from;
     if (performance.now() - start >= WARM_UP && spent >= LEAST_SAMPLE) return times;
-    if (spent < LEAST_SAMPLE) times = Math.max(times + 1, Math.ceil((times * LEAST_SAMPLE * 1.2) / Math.max(spent, 0.05)));
+    if (spent < LEAST_SAMPLE)
+      times = Math.max(times + 1, Math.ceil((times * LEAST_SAMPLE * 1.2) / Math.max(spent, 0.05)));
   }
 }
 

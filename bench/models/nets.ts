@@ -91,4 +91,5 @@ export function resnet50Layers(image = 224): Layer[] {
 }
 
 export const outputSize = (l: Layer): number => Math.floor((l.size + 2 * (l.kernel >> 1) - l.kernel) / l.stride) + 1;
-export const nameOf = (l: Layer): string => `${l.in}x${l.size}x${l.size} -> ${l.out}, ${l.kernel}x${l.kernel}/${l.stride}`;
+export const nameOf = (l: Layer): string =>
+  `${l.in}x${l.size}x${l.size} -> ${l.out}, ${l.kernel}x${l.kernel}/${l.stride}`;

@@ -14,7 +14,8 @@ export interface Jax {
   readonly cnn: (batch: number) => Promise<Contender>;
 }
 
-const sines = (n: number, scale = 1): Float32Array => Float32Array.from({ length: n }, (_, i) => scale * Math.sin(i * i));
+const sines = (n: number, scale = 1): Float32Array =>
+  Float32Array.from({ length: n }, (_, i) => scale * Math.sin(i * i));
 
 /** Undefined where it cannot be installed. */
 export async function jax(note: (text: string) => void): Promise<Jax | undefined> {
@@ -24,11 +25,23 @@ export async function jax(note: (text: string) => void): Promise<Jax | undefined
   await init('wasm');
   defaultDevice('wasm');
   const array = (shape: readonly number[], scale = 1): Any =>
-    np.array(sines(shape.reduce((a, b) => a * b, 1), scale)).reshape([...shape]);
+    np
+      .array(
+        sines(
+          shape.reduce((a, b) => a * b, 1),
+          scale,
+        ),
+      )
+      .reshape([...shape]);
   const labels = (batch: number): Any => nn.oneHot(np.array(Int32Array.from({ length: batch }, (_, i) => i % 10)), 10);
 
   /** A training step over and over: its own weights go back in, changed by a learning rate that is next to nothing. */
-  async function training(loss: (w: Any, x: Any, y: Any) => Any, shapes: readonly (readonly number[])[], x: Any, y: Any) {
+  async function training(
+    loss: (w: Any, x: Any, y: Any) => Any,
+    shapes: readonly (readonly number[])[],
+    x: Any,
+    y: Any,
+  ) {
     const step = jit((w: Any, rate: Any, image: Any, label: Any) => {
       const [value, grads] = valueAndGrad(loss)(
         w.map((v: Any) => v.ref),

@@ -43,7 +43,14 @@ export async function tfjs(note: (text: string) => void): Promise<Tfjs | undefin
     throw new Error('tfjs runs on no backend');
   }
   const variable = (shape: readonly number[]): Any => tf.variable(tf.randomNormal([...shape], 0, 0.05));
-  const labels = (batch: number): Any => tf.oneHot(tf.tensor1d(Int32Array.from({ length: batch }, (_, i) => i % 10), 'int32'), 10);
+  const labels = (batch: number): Any =>
+    tf.oneHot(
+      tf.tensor1d(
+        Int32Array.from({ length: batch }, (_, i) => i % 10),
+        'int32',
+      ),
+      10,
+    );
 
   return {
     backend: () => tf.getBackend(),
@@ -60,9 +67,16 @@ export async function tfjs(note: (text: string) => void): Promise<Tfjs | undefin
         const variables = [[3, 3, 1, 8], [8], [3, 3, 8, 16], [16], [784, 10], [10]].map(variable);
         const [w1, b1, w2, b2, w3, b3] = variables;
         const [x, y] = [tf.randomNormal([batch, 28, 28, 1]), labels(batch)];
-        const layer = (input: Any, w: Any, b: Any): Any => tf.maxPool(tf.conv2d(input, w, 1, 'same').add(b).relu(), 2, 2, 'valid');
+        const layer = (input: Any, w: Any, b: Any): Any =>
+          tf.maxPool(tf.conv2d(input, w, 1, 'same').add(b).relu(), 2, 2, 'valid');
         const loss = (): Any =>
-          tf.losses.softmaxCrossEntropy(y, layer(layer(x, w1, b1), w2, b2).reshape([batch, 784]).matMul(w3).add(b3));
+          tf.losses.softmaxCrossEntropy(
+            y,
+            layer(layer(x, w1, b1), w2, b2)
+              .reshape([batch, 784])
+              .matMul(w3)
+              .add(b3),
+          );
         return { loss, variables };
       }),
   };

@@ -274,14 +274,22 @@ describe('convolution', () => {
 describe('many blocks', () => {
   const only = { wasm: runners.wasm };
   it('of a product', () => {
-    for (const [m, n, k] of [
+    for (const [m, n, k, ta, tb] of [
       [70, 300, 1500],
       [600, 50, 20],
       [3, 600, 700],
       [600, 3, 700],
-    ]) {
+      // Rows that are packed, several blocks of them.
+      [301, 77, 530, true],
+      [270, 270, 1100, false, true],
+      [51, 49, 21, true, true],
+    ] as const) {
       const b = builder();
-      b.output('z', b.matmul(b.input('x', tensor('f32', [m, k])), b.input('y', tensor('f32', [k, n]))));
+      const [x, y] = [
+        b.input('x', tensor('f32', ta ? [k, m] : [m, k])),
+        b.input('y', tensor('f32', tb ? [n, k] : [k, n])),
+      ];
+      b.output('z', b.matmul(x, y, ta, tb));
       check(`${m}x${n}x${k}`, b.finish(), k, [{}], only);
     }
   });
