@@ -66,6 +66,8 @@ const MANY_COLUMNS = 48;
 const LONG_SUM = 1024;
 /** Depth up to which two panels of columns lie in a first-level cache at once, so that a panel of rows is fetched for both. */
 const TWO_PANELS = 512;
+/** Elements of a block of rows, which goes by once for every pass of columns: half a second-level cache. */
+const ROWS_AT_ONCE = 256 * 1024;
 
 interface Blocks extends TileChoice {
   readonly packedRows: boolean;
@@ -86,7 +88,7 @@ function chooseBlocks(p: Product, choice: Partial<TileChoice>): Blocks {
   const share = roundUp(ceilDiv(p.n, ceilDiv(8, p.batch)), nr);
   const most = Math.max(nr, roundUp(Math.floor(131072 / kc), nr));
   const nc = evenly(p.n, choice.nc ?? Math.min(most, Math.max(worthPacking ? 256 : 64, share)), nr);
-  const mc = evenly(p.m, choice.mc ?? (worthPacking ? 256 : 512), mr);
+  const mc = evenly(p.m, choice.mc ?? (worthPacking ? 256 : Math.min(512, Math.floor(ROWS_AT_ONCE / kc))), mr);
   return { mr, nr, kc, mc, nc, packedRows, pass: kc <= TWO_PANELS ? 2 * nr : nr };
 }
 

@@ -6,6 +6,7 @@
  */
 import {
   add,
+  and,
   div,
   type Expr,
   eq,
@@ -42,7 +43,11 @@ import {
 
 /** Elements of group memory for staged images: small, because each tile goes through all of them. */
 const STAGE = 24 * 1024;
-const MOST_CHUNKS = 16;
+/** Grid iterations that are worth having: by fewer input channels first, whose copies are disjoint, then by fewer output channels. */
+const ENOUGH = 8;
+const MOST_CHANNELS = 64;
+/** Output channels that share the copied images of an iteration, at least. */
+const LEAST_OUTPUTS = 64;
 
 /** An image axis: position a and tap t read stage position `a * stride + t * dilation`, which is source `* scale - pad`. */
 interface Staged {
@@ -79,15 +84,17 @@ interface Plan extends TileChoice {
   readonly stages: StagePlan;
 }
 
-function planOf(conv: Convolution, rows: Staged, cols: Staged, choice: Partial<TileChoice>): Plan {
+/** @param computed whether output gradients are computed and staged for each iteration anew: then it has all the inputs that it can */
+function planOf(conv: Convolution, rows: Staged, cols: Staged, computed: boolean, choice: Partial<TileChoice>): Plan {
   const { mr, nr } = { ...tileShapes[0], ...choice };
-  const channels = Math.min(conv.inputs, evenly(conv.inputs, choice.nc ?? 64, 8));
+  const most = computed ? MOST_CHANNELS : Math.min(MOST_CHANNELS, Math.max(nr, ceilDiv(conv.inputs, ENOUGH)));
+  const channels = Math.min(conv.inputs, evenly(conv.inputs, choice.nc ?? most, 8));
   const perRow = lengthOf(cols, cols.positions) * channels * rows.stride;
   const axis = { lo: 0, hi: rows.positions, reach: ceilDiv(rows.reach, rows.stride) };
   const stages = planStages(conv.images, axis, perRow, choice.kc ? choice.kc * channels : STAGE);
   const channelBlocks = ceilDiv(conv.inputs, channels);
-  const share = Math.max(1, Math.floor(MOST_CHUNKS / (conv.groups * channelBlocks)));
-  const mc = evenly(conv.outputs, choice.mc ?? Math.max(32, ceilDiv(conv.outputs, share)), mr);
+  const share = ceilDiv(ENOUGH, conv.groups * channelBlocks);
+  const mc = evenly(conv.outputs, choice.mc ?? Math.max(LEAST_OUTPUTS, ceilDiv(conv.outputs, share)), mr);
   return {
     mr,
     nr,
@@ -106,7 +113,8 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
   const [x, dy] = anchor.operands;
   const [kh, kw] = conv.kernel;
   const [rowAxis, colAxis] = [stagedAxis(conv.rows), stagedAxis(conv.cols)];
-  const plan = planOf(conv, rowAxis, colAxis, choice);
+  const inMemory = elements.inMemory(dy);
+  const plan = planOf(conv, rowAxis, colAxis, !inMemory, choice);
   const { mr, nr, channels } = plan;
   const [group, c0, m0, image0, row0, images, rows] = names.map(ref);
   const [image, row, col, c, y, to, run] = ['image', 'row', 'col', 'c', 'y', 'to', 'run'].map(ref);
@@ -119,17 +127,30 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
   const hi = Math.max(lo, Math.min(width, Math.floor((colAxis.extent - 1 + colAxis.pad) / colAxis.scale) + 1));
   const even = conv.inputs % channels === 0;
   const staged = even ? i32(channels) : min(i32(channels), sub(i32(conv.inputs), c0));
-  const channel = add(add(mul(group, i32(conv.inputs)), c0), c);
-  const source = elements.at(x, [add(image0, image), channel, y, sub(mul(col, i32(colAxis.scale)), i32(colAxis.pad))]);
-  const move = store('stage', add(add(to, mul(col, i32(channels))), c), source);
+  const move = (ch: Expr): Stmt => {
+    const channel = add(add(mul(group, i32(conv.inputs)), c0), ch);
+    const source = elements.at(x, [
+      add(image0, image),
+      channel,
+      y,
+      sub(mul(col, i32(colAxis.scale)), i32(colAxis.pad)),
+    ]);
+    return store('stage', add(add(to, mul(col, i32(channels))), ch), source);
+  };
+  // Four channels at a time, so that a target can turn 4 x 4 blocks in registers.
+  const fours = elements.inMemory(x) ? and(staged, i32(-4)) : i32(0);
+  const four = (lane: number): Stmt => move(add(c, i32(lane)));
   const channelLast = conv.rows.input * conv.cols.input === 1;
   const copy: Stmt[] = [
     ...clear('z', 'stage', to, lo * channels),
     ...(hi === lo
       ? []
       : channelLast
-        ? [loop('serial', 'col', hi, [loop('vector', 'c', staged, [move])], lo)]
-        : [loop('serial', 'c', staged, [loop('vector', 'col', hi, [move], lo)])]),
+        ? [loop('serial', 'col', hi, [loop('vector', 'c', staged, [move(c)])], lo)]
+        : [
+            loop('serial', 'c', fours, [loop('vector', 'col', hi, [0, 1, 2, 3].map(four), lo)], 0, 4),
+            loop('serial', 'c', staged, [loop('vector', 'col', hi, [move(c)], lo)], fours),
+          ]),
     ...clear('z', 'stage', add(to, i32(hi * channels)), (width - hi) * channels),
   ];
   const last = (lengthOf(rowAxis, rowAxis.positions) - 1) * rowAxis.scale - rowAxis.pad;
@@ -154,7 +175,6 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
 
   // The row operand at (output channel, image, y): where it lies, or gradient[m - m0][image][position] if it is computed.
   const positions = colAxis.positions;
-  const inMemory = elements.inMemory(dy);
   const gradientRow = inMemory ? rowAxis.positions * positions : plan.stages.images * plan.stages.band * positions;
   const outputs = add(mul(group, i32(conv.outputs)), ref('m'));
   const stageGradient = strips(
