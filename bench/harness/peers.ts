@@ -18,7 +18,7 @@ const versions = {
 } as const;
 type Package = keyof typeof versions;
 
-const used = new Map<string, string>();
+export const used = new Map<string, string>();
 /** Versions of the peers that took part. */
 export const peerVersions = (): ReadonlyMap<string, string> => used;
 
