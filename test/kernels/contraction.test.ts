@@ -298,6 +298,7 @@ describe('many blocks', () => {
     { x: [2, 300, 7, 7], outputs: 300, kernel: [1, 1] },
     { x: [1, 20, 40, 90], outputs: 6, kernel: [5, 3], pads: [2, 1, 2, 1], strides: [1, 2] },
     { x: [40, 16, 8, 8], outputs: 40, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 8 },
+    { x: [5, 9, 31, 29], outputs: 9, kernel: [3, 3], pads: [1, 1, 1, 1], strides: [2, 1], groups: 9 },
   ];
   it.each(large)('of a convolution $x', (c) => {
     const attrs = attrsOf(c);
