@@ -299,6 +299,7 @@ describe('many blocks', () => {
     { x: [1, 20, 40, 90], outputs: 6, kernel: [5, 3], pads: [2, 1, 2, 1], strides: [1, 2] },
     { x: [40, 16, 8, 8], outputs: 40, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 8 },
     { x: [5, 9, 31, 29], outputs: 9, kernel: [3, 3], pads: [1, 1, 1, 1], strides: [2, 1], groups: 9 },
+    { x: [3, 21, 9, 23], outputs: 34, kernel: [3, 2], pads: [1, 3, 0, 1], dilations: [2, 3], strides: [1, 2] },
   ];
   it.each(large)('of a convolution $x', (c) => {
     const attrs = attrsOf(c);
