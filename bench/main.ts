@@ -10,13 +10,14 @@
 import { parseArgs } from 'node:util';
 import { convolutions, grouped } from './cases/convolutions.js';
 import { factors } from './cases/factors.js';
+import { forward } from './cases/forward.js';
 import { gemm } from './cases/gemm.js';
 import { resnet } from './cases/resnet20.js';
 import { smallNets } from './cases/small-nets.js';
 import type { Case, Context } from './harness/case.js';
 import { Table } from './harness/table.js';
 
-const cases: readonly Case[] = [gemm, convolutions, grouped, smallNets, resnet, factors];
+const cases: readonly Case[] = [gemm, convolutions, grouped, smallNets, forward, resnet, factors];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

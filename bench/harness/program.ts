@@ -7,7 +7,7 @@ import { MANIFEST, WEIGHTS } from '../../ir/artifact.js';
 import { manifestSchema } from '../../ir/artifact-schema.js';
 import type { Program } from '../../ir/program.js';
 import { readSafetensors } from '../../ir/safetensors.js';
-import type { Guards } from '../../runtime/devices/device.js';
+import type { ArrayData, Guards } from '../../runtime/devices/device.js';
 import { WasmDevice } from '../../runtime/devices/wasm/device.js';
 
 /** Inputs that a step is given, other than data. */
@@ -21,12 +21,14 @@ const scalars: Readonly<Record<string, number>> = {
 
 export interface Trainer {
   readonly step: (guards?: Guards) => void;
+  /** Writes the function's inputs, whose bytes a call may use for something else, and runs it. */
+  readonly call: (name: string, guards?: Guards) => void;
+  readonly inputs: (name: string) => ReadonlyMap<string, ArrayData>;
   readonly program: Program;
-  readonly device: WasmDevice;
   readonly read: (buffer: string) => Float32Array;
 }
 
-/** @param data what inputs hold beyond sines: labels are counted through `classes` */
+/** @param classes labels are counted through them; other data are sines */
 export function trainer(model: Uint8Array, options: CompileOptions & { batch: number }, classes = 10): Trainer {
   const { files } = compile(model, 'bench.onnx', { ...options, targets: ['wasm'] });
   const manifest = manifestSchema.parse(JSON.parse(new TextDecoder().decode(files.get(MANIFEST))));
@@ -36,28 +38,25 @@ export function trainer(model: Uint8Array, options: CompileOptions & { batch: nu
   device.run('init');
   const { program } = device;
   const buffers = new Map(program.buffers.map((b) => [b.name, b]));
-  for (const { name, inputs } of program.functions)
-    for (const input of inputs) {
-      const { dtype, shape } = buffers.get(input.buffer)!;
-      const count = shape.reduce((a, b) => a * b, 1);
-      if (name === 'init') continue;
-      if (dtype === 'i32')
-        device.write(
-          input.buffer,
-          Int32Array.from({ length: count }, (_, i) => i % classes),
-        );
-      else {
-        const value = (i: number): number => (input.name === 'valid' ? 1 : (scalars[input.name] ?? Math.sin(i * i)));
-        device.write(
-          input.buffer,
-          Float32Array.from({ length: count }, (_, i) => value(i)),
-        );
-      }
-    }
+  const dataOf = (name: string, buffer: string): ArrayData => {
+    const { dtype, shape } = buffers.get(buffer)!;
+    const length = shape.reduce((a, b) => a * b, 1);
+    if (dtype === 'i32') return Int32Array.from({ length }, (_, i) => i % classes);
+    const value = (i: number): number => (name === 'valid' ? 1 : (scalars[name] ?? Math.sin(i * i)));
+    return Float32Array.from({ length }, (_, i) => value(i));
+  };
+  const given = new Map(
+    program.functions.map((f) => [f.name, f.inputs.map((i) => ({ ...i, data: dataOf(i.name, i.buffer) }))]),
+  );
+  const call = (name: string, guards?: Guards): void => {
+    for (const { buffer, data } of given.get(name)!) device.write(buffer, data);
+    device.run(name, guards);
+  };
   return {
-    step: (guards) => device.run('train', guards),
+    step: (guards) => call('train', guards),
+    call,
+    inputs: (name) => new Map(given.get(name)!.map((i) => [i.name, i.data])),
     program,
-    device,
     read: (buffer) => device.read(buffer) as Float32Array,
   };
 }

@@ -19,7 +19,7 @@ export function cnn(): Uint8Array {
 }
 
 /** ResNet-20 for CIFAR-10 (He et al. 2016) with shortcuts of option A: every second pixel, with zero channels on both sides. */
-export function resnet20(): Uint8Array {
+export function resnet20(values = false): Uint8Array {
   const m = new Model();
   const all = [m.integers('zeros', [0, 0]), m.integers('far', [1 << 30, 1 << 30])];
   const [axes, steps] = [m.integers('axes', [2, 3]), m.integers('steps', [2, 2])];
@@ -41,7 +41,7 @@ export function resnet20(): Uint8Array {
       channels = out;
     }
   const pooled = m.add('Flatten', 'flat', [m.add('GlobalAveragePool', 'pool', [x])]);
-  return m.bytes(m.dense('logits', pooled, 10, 64));
+  return m.bytes(m.dense('logits', pooled, 10, 64), values);
 }
 
 /** A convolution of ResNet-50 v1.5: batch x in x size x size, out channels, kernel and stride; `pad` is half the kernel. */

@@ -1,4 +1,6 @@
-/** ONNX models as they are written down: a few calls that add nodes; weights are graph inputs without values, drawn by the compiler. */
+/**
+ * ONNX models as they are written down: a few calls that add nodes; weights are graph inputs without values, drawn
+ * by the compiler, unless they are asked for. */
 import onnxProto from 'onnx-proto';
 
 const { onnx } = onnxProto;
@@ -11,10 +13,17 @@ export class Model {
   private readonly nodes: object[] = [];
   private readonly inputs: object[] = [];
   private readonly constants: object[] = [];
+  private readonly parameters: { readonly name: string; readonly shape: readonly number[] }[] = [];
 
   input(name: string, shape: readonly (number | string)[]): string {
     const dim = shape.map((d) => (typeof d === 'string' ? { dimParam: d } : { dimValue: d }));
     this.inputs.push({ name, type: { tensorType: { elemType: FLOAT, shape: { dim } } } });
+    return name;
+  }
+
+  /** A weight. */
+  parameter(name: string, shape: readonly number[]): string {
+    this.parameters.push({ name, shape });
     return name;
   }
 
@@ -33,7 +42,7 @@ export class Model {
 
   conv(name: string, x: string, [out, into, kernel]: readonly [number, number, number], stride = 1): string {
     const pad = kernel >> 1;
-    return this.add('Conv', name, [x, this.input(`${name}.weight`, [out, into, kernel, kernel])], {
+    return this.add('Conv', name, [x, this.parameter(`${name}.weight`, [out, into, kernel, kernel])], {
       kernel_shape: [kernel, kernel],
       strides: [stride, stride],
       pads: [pad, pad, pad, pad],
@@ -41,17 +50,24 @@ export class Model {
   }
 
   norm(name: string, x: string, channels: number): string {
-    const parts = ['weight', 'bias', 'running_mean', 'running_var'].map((p) => this.input(`${name}.${p}`, [channels]));
+    const parts = ['weight', 'bias', 'running_mean', 'running_var'].map((p) =>
+      this.parameter(`${name}.${p}`, [channels]),
+    );
     return this.add('BatchNormalization', name, [x, ...parts]);
   }
 
   dense(name: string, x: string, out: number, into: number): string {
-    const parts = [this.input(`${name}.weight`, [out, into]), this.input(`${name}.bias`, [out])];
+    const parts = [this.parameter(`${name}.weight`, [out, into]), this.parameter(`${name}.bias`, [out])];
     return this.add('Gemm', name, [x, ...parts], { transB: 1 });
   }
 
-  /** @param logits the graph's output, of `classes` columns */
-  bytes(logits: string, classes = 10): Uint8Array {
+  /**
+   * @param logits the graph's output, of `classes` columns
+   * @param values whether weights have any: sines as large as He's normal numbers, and variances of one
+   */
+  bytes(logits: string, values = false, classes = 10): Uint8Array {
+    if (values) for (const p of this.parameters) this.constants.push(filled(p.name, p.shape));
+    else for (const p of this.parameters) this.input(p.name, p.shape);
     const shape = { dim: [{ dimParam: 'N' }, { dimValue: classes }] };
     const graph = {
       name: 'bench',
@@ -63,4 +79,12 @@ export class Model {
     const model = { irVersion: 7, producerName: 'spngdc', opsetImport: [{ domain: '', version: 13 }], graph };
     return onnx.ModelProto.encode(onnx.ModelProto.fromObject(model)).finish();
   }
+}
+
+function filled(name: string, dims: readonly number[]): object {
+  const size = dims.reduce((a, b) => a * b, 1);
+  const scale = Math.sqrt(4 / (size / dims[0]));
+  const value = (i: number): number =>
+    dims.length === 1 ? Number(/weight|var/.test(name)) : scale * Math.sin(i * i + 1);
+  return { name, dataType: FLOAT, dims: [...dims], floatData: Array.from({ length: size }, (_, i) => value(i)) };
 }
