@@ -25,6 +25,7 @@ export interface Trainer {
   readonly call: (name: string, guards?: Guards) => void;
   readonly inputs: (name: string) => ReadonlyMap<string, ArrayData>;
   readonly program: Program;
+  readonly device: WasmDevice;
   readonly read: (buffer: string) => Float32Array;
 }
 
@@ -57,6 +58,7 @@ export function trainer(model: Uint8Array, options: CompileOptions & { batch: nu
     call,
     inputs: (name) => new Map(given.get(name)!.map((i) => [i.name, i.data])),
     program,
+    device,
     read: (buffer) => device.read(buffer) as Float32Array,
   };
 }
