@@ -16,6 +16,8 @@ export const whole = (text: string): number =>
   parse(text, (n) => Number.isSafeInteger(n) && n >= 0, 'a whole number, 0 or above');
 export const workers = (text: string): number =>
   parse(text, (n) => Number.isSafeInteger(n) && n >= 0 && n <= 64, 'a whole number from 0 to 64');
+export const threads = (text: string): number =>
+  parse(text, (n) => Number.isSafeInteger(n) && n > 0 && n <= 64, 'a whole number from 1 to 64');
 export const seed = (text: string): number =>
   parse(text, (n) => Number.isInteger(n) && n >= 0 && n < 2 ** 31, 'a whole number from 0 to 2147483647');
 export const positive = (text: string): number => parse(text, (n) => Number.isFinite(n) && n > 0, 'a number above 0');

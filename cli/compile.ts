@@ -6,6 +6,7 @@ import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CompileOptions, EmitLevel } from '../compiler/compile.js';
 import { modelNotFound, optionWithoutUse, weightsNotFound } from '../ir/diagnostics/command-line.js';
+import { fishers } from '../ir/fisher.js';
 import type { TensorData } from '../ir/graph.js';
 import { optimizers, presetNames, weightRescalings } from '../ir/presets.js';
 import { readSafetensors } from '../ir/safetensors.js';
@@ -42,7 +43,7 @@ Examples:
   $ spngdc compile resnet50.onnx --input x:Nx3x64x64          another image size than the one exported
   $ spngdc compile net.onnx --freeze 'layer1.*' --freeze stem.weight
   $ spngdc compile net.onnx --optimizer sgd -o net-sgd.spngd   a baseline; lars is another
-  $ spngdc compile resnet50.onnx --preset sp-ngd-4k --batch 4096
+  $ spngdc compile resnet50.onnx --preset sp-ngd-4k --batch 32 --accumulate 128     a step of 4,096 examples
   $ spngdc compile net.onnx --batch 1024 --staleness adaptive
   $ spngdc compile net.onnx --emit train                      print the training graph; writes only with -o`;
 
@@ -52,7 +53,12 @@ export function addCompile(program: Command, terminal: Terminal): void {
     .description('compile an ONNX model into a training artifact (a folder)')
     .argument('<model>', 'the forward model, an .onnx file')
     .option('-o, --out-dir <dir>', "the artifact folder (default: the model's name with .spngd, here)")
-    .option('--batch <n>', 'examples in a training step (default: 64)', count)
+    .option('--batch <n>', 'examples that go through the model at once in training (default: 64)', count)
+    .option(
+      '--accumulate <n>',
+      'batches in a step: gradients and statistics are summed on the device, and the update follows once (default: a step is one batch)',
+      count,
+    )
     .option('--eval-batch <n>', 'examples in an evaluation (default: as --batch)', count)
     .addOption(
       new Option('--optimizer <name>', 'how to train: natural gradient, or a baseline')
@@ -63,6 +69,12 @@ export function addCompile(program: Command, terminal: Terminal): void {
       new Option('--preset <name>', 'hyper-parameters to begin with; sp-ngd-*: of the paper, for that batch (spngd)')
         .choices(presetNames)
         .default('default'),
+    )
+    .addOption(
+      new Option(
+        '--fisher <kind>',
+        'labels that the curvature is by (spngd): empirical: those of training; 1mc: one an example, drawn from the model, by a second backward pass (default: empirical)',
+      ).choices(fishers),
     )
     .option('--kl-clip <on|off>', 'hold steps in a trust region (spngd; default: as the preset)', onOff)
     .addOption(
@@ -75,7 +87,7 @@ export function addCompile(program: Command, terminal: Terminal): void {
     .addOption(
       new Option(
         '--staleness <kind>',
-        'when curvature is refreshed (spngd): off: in every step; fixed: every so many steps; adaptive: each statistic when it has changed (default: off)',
+        'when curvature is refreshed (spngd): off: in every step; fixed: every so many steps; adaptive: each statistic when it has changed (default: as the preset)',
       ).choices(stalenessKinds),
     )
     .addOption(
@@ -86,7 +98,10 @@ export function addCompile(program: Command, terminal: Terminal): void {
       ]),
     )
     .addOption(
-      new Option('--labels <form>', 'class numbers, or a distribution for each example').choices(['index', 'soft']),
+      new Option(
+        '--labels <form>',
+        'class numbers, or a distribution for each example (default: soft where the preset mixes examples)',
+      ).choices(['index', 'soft']),
     )
     .option('--output <name>', 'the output that the loss reads, where the model has several')
     .option('--input <name[:shape]>', 'a data input, with its shape: x:Nx3x64x64 (may be repeated)', several)
@@ -116,6 +131,10 @@ export function addCompile(program: Command, terminal: Terminal): void {
         .choices(Object.keys(targets))
         .default('both'),
     )
+    .option(
+      '--relaxed-simd',
+      'on the processor, round products and sums as it likes: about a fifth faster; results then differ between processors',
+    )
     .addHelpText('after', examples)
     .action((model: string, flags: Flags) => compileCommand(model, flags, terminal));
 }
@@ -126,8 +145,11 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
     const why = `it is for natural gradient, and --optimizer is ${flags.optimizer}`;
     if (flags.klClip !== undefined) throw optionWithoutUse('--kl-clip', why);
     if (flags.weightRescaling !== undefined) throw optionWithoutUse('--weight-rescaling', why);
+    if (flags.fisher !== undefined) throw optionWithoutUse('--fisher', why);
     if (flags.staleness !== undefined) throw optionWithoutUse('--staleness', why);
   }
+  if (flags.relaxedSimd && target === 'webgpu')
+    throw optionWithoutUse('--relaxed-simd', 'it is for the processor, and --target is webgpu');
   const options: CompileOptions = {
     ...same,
     targets: targets[target],

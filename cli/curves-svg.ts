@@ -2,6 +2,7 @@
  * The same curves as a picture: one panel for each plot, one line for each series, as SVG without dependencies.
  */
 import type { PlotOptions, Series } from './plot.js';
+import { type RefreshHistory, stalenessPanel } from './staleness-svg.js';
 
 export interface Panel {
   readonly series: readonly Series[];
@@ -13,9 +14,14 @@ const MARGIN = { left: 56, right: 16, top: 36, bottom: 40 };
 /** Distinguishable without colour vision (Okabe and Ito). */
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7'];
 
-export function curvesSvg(panels: readonly Panel[]): string {
-  const body = panels.map((p, i) => `<g transform="translate(${i * WIDTH},0)">${panel(p)}</g>`).join('\n');
-  const size = `width="${panels.length * WIDTH}" height="${HEIGHT}"`;
+/** @param history of statistics that go stale, drawn below */
+export function curvesSvg(panels: readonly Panel[], history?: RefreshHistory): string {
+  const width = Math.max(history ? 2 : 1, panels.length) * WIDTH;
+  const below = history && stalenessPanel(history, width);
+  const parts = panels.map((p, i) => `<g transform="translate(${i * WIDTH},0)">${panel(p)}</g>`);
+  if (below) parts.push(`<g transform="translate(0,${HEIGHT})">${below.svg}</g>`);
+  const body = parts.join('\n');
+  const size = `width="${width}" height="${Math.ceil(HEIGHT + (below?.height ?? 0))}"`;
   return `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="sans-serif" font-size="12">
 <rect width="100%" height="100%" fill="white"/>
 ${body}

@@ -3,7 +3,7 @@
  * kernels and why each stopped growing, the memory.
  */
 import { type Command, Option } from 'commander';
-import type { Manifest, Target } from '../ir/artifact.js';
+import { ACCUMULATE, type Manifest, type Target } from '../ir/artifact.js';
 import type { KernelInfo, Program } from '../ir/program.js';
 import { printShape, product, replicated, storedBytes } from '../ir/types.js';
 import { memorySize, quantity, type Terminal, table } from './terminal.js';
@@ -70,18 +70,20 @@ function summaryData(m: Manifest, p: Program): object {
   const { target } = p;
   const { generator, model, optimizer, batch, seed, loss, inputs, outputs, defaults } = m;
   const trained = m.parameters.filter((p) => p.trainable).reduce((n, p) => n + product(p.shape), 0);
-  const work = trainWork(p);
+  const work = trainWork(m, p);
   return {
     ...{ generator, model, target, optimizer, batch, seed, loss, inputs, outputs, trained, defaults },
     ...{ dispatches: dispatches(p), flopsPerStep: work.flops, bytesPerStep: work.bytes },
   };
 }
 
-function trainWork(p: Program): { flops: number; bytes: number } {
+/** Of a whole step: its update, and all batches that are accumulated. */
+function trainWork({ defaults }: Manifest, p: Program): { flops: number; bytes: number } {
   const sum = { flops: 0, bytes: 0 };
   for (const k of kernels(p)) {
-    sum.flops += k.flops * (k.dispatches.train ?? 0);
-    sum.bytes += k.bytes * (k.dispatches.train ?? 0);
+    const calls = (k.dispatches.train ?? 0) + (k.dispatches[ACCUMULATE] ?? 0) * (defaults.accumulate ?? 0);
+    sum.flops += k.flops * calls;
+    sum.bytes += k.bytes * calls;
   }
   return sum;
 }
@@ -91,14 +93,21 @@ function summaryText(m: Manifest, p: Program): string {
     list.map((t) => `${t.name}: ${t.dtype}${printShape(t.shape)}`).join(', ') || 'none';
   const { target } = m.loss;
   const trained = m.parameters.filter((p) => p.trainable);
-  const work = trainWork(p);
+  const work = trainWork(m, p);
   const calls = Object.entries(dispatches(p)).map(([f, n]) => `${f} ${n}`);
+  const { accumulate } = m.defaults;
   const classes = target?.classes === undefined ? '' : `, ${target.classes} classes`;
   const rows: [string, string][] = [
     ['model', `${m.model.file} (sha256 ${m.model.sha256.slice(0, 12)}...)`],
     ['compiled by', `${m.generator} for ${m.programs.map((q) => q.target).join(' and ')}; shown: ${p.target}`],
     ['optimizer', m.optimizer],
     ['batch', `${m.batch.train} in training, ${m.batch.eval} in evaluation`],
+    ...(accumulate === undefined
+      ? []
+      : ([['a step', `${accumulate} batches, accumulated: ${accumulate * m.batch.train} examples`]] as [
+          string,
+          string,
+        ][])),
     ['inputs', tensors(m.inputs)],
     ['outputs', tensors(m.outputs)],
     ['loss', m.loss.kind + (target ? `; target ${target.dtype}${printShape(target.shape)}${classes}` : '')],

@@ -1,12 +1,17 @@
 /**
  * How a run is shown: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs.
  */
+import { describeAugmentation } from '../runtime/data/augmentation.js';
+import type { ProfileReport } from '../runtime/profile/profile.js';
 import { jsonLines } from '../runtime/training/metrics-log.js';
-import type { EpochReport, Evaluation, Reporter } from '../runtime/training/report.js';
+import type { EpochReport, Evaluation, Reporter, StartReport } from '../runtime/training/report.js';
 import { settingsInFull } from '../runtime/training/settings.js';
+import { profileText } from './profile-text.js';
 import { duration, percent, type Terminal } from './terminal.js';
 
 export interface RunReporter extends Reporter {
+  /** What `--profile` found. */
+  profile?(report: ProfileReport): void;
   /** The results lie in these files. */
   written?(files: readonly string[]): void;
   /** Clears what would be in the way of a message. */
@@ -25,6 +30,7 @@ function jsonReporter({ stdout }: Terminal, quiet: boolean): RunReporter {
   const { start, step, epoch, done } = jsonLines((line) => stdout.write(line));
   const always: RunReporter = {
     done,
+    profile: (report) => stdout.write(`${JSON.stringify({ event: 'profile', ...report })}\n`),
     written: (files) => stdout.write(`${JSON.stringify({ event: 'written', files })}\n`),
   };
   return quiet ? always : { ...always, start, step, epoch };
@@ -69,6 +75,7 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
         );
       }
     },
+    profile: (report) => stdout.write(`${profileText(report)}\n`),
     written: (files) => {
       for (const f of files) stdout.write(`wrote ${f}\n`);
     },
@@ -87,8 +94,11 @@ function textReporter({ stdout, stderr }: Terminal, quiet: boolean): RunReporter
           settingsInFull(r.settings, r.optimizer)
             .map((line) => `  ${line}\n`)
             .join('') +
+          (r.augmentation && Object.keys(r.augmentation).length > 0
+            ? `  examples are changed: ${describeAugmentation(r.augmentation)}\n`
+            : '') +
           `  ${r.trainExamples} examples, ${r.validationExamples} to validate; ` +
-          `${total} steps of ${r.batch} on ${r.device}\n${first > 0 ? `  continued after step ${first}\n` : ''}`,
+          `${total} steps of ${examplesInStep(r)} on ${r.device}\n${first > 0 ? `  continued after step ${first}\n` : ''}`,
       );
     },
     step: (r) => {
@@ -125,3 +135,6 @@ function describeEpoch(r: EpochReport): string {
     `${name} loss ${e.loss.toFixed(4)}${share('accuracy', e.accuracy)}${share('top-5', e.top5)}`;
   return part('train', r.train) + (r.validation ? `  ${part('validation', r.validation)}` : '');
 }
+
+const examplesInStep = ({ batch, settings: { accumulate } }: StartReport): string =>
+  accumulate === 1 ? `${batch}` : `${batch * accumulate} (${accumulate} batches of ${batch})`;

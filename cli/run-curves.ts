@@ -1,17 +1,23 @@
 /**
- * The curves of one run out of its metrics.jsonl: loss of each step and of the validation, accuracies where there are classes.
+ * The curves of one run out of its metrics.jsonl: loss of each step and of the validation, accuracies where there are classes, and
+ * when each statistic was refreshed where they go stale.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import type { EpochReport, StepReport } from '../runtime/training/report.js';
+import type { EpochReport, StartReport, StepReport } from '../runtime/training/report.js';
 import { curvesSvg, type Panel } from './curves-svg.js';
 import type { Series } from './plot.js';
+import type { RefreshHistory } from './staleness-svg.js';
 import { percent } from './terminal.js';
 
 /** More points than a panel has pixels show nothing more. */
 const MOST_POINTS = 400;
 
 type Point = readonly [x: number, y: number];
-type Event = (StepReport & { readonly event: 'step' }) | (EpochReport & { readonly event: 'epoch' });
+type Event =
+  | (StepReport & { readonly event: 'step' })
+  | (EpochReport & { readonly event: 'epoch' })
+  | (StartReport & { readonly event: 'start' });
+const kinds: readonly unknown[] = ['step', 'epoch', 'start'];
 
 /** An SVG of what the file holds; undefined where that is no step. */
 export function runCurves(file: string): Uint8Array | undefined {
@@ -40,7 +46,16 @@ export function runCurves(file: string): Uint8Array | undefined {
   ]);
   if (accuracy.length > 0)
     panels.push({ series: accuracy, options: { title: 'accuracy', xLabel: 'step', formatY: (y) => percent(y) } });
-  return new TextEncoder().encode(curvesSvg(panels));
+  return new TextEncoder().encode(curvesSvg(panels, historyOf(events, steps)));
+}
+
+/** Undefined where no statistic goes stale. */
+function historyOf(events: readonly Event[], steps: readonly StepReport[]): RefreshHistory | undefined {
+  const names = events.find((e) => e.event === 'start')?.statistics?.map((s) => s.name);
+  const told = steps.flatMap(({ step, staleness }) =>
+    names && staleness?.length === names.length ? [{ step, staleness }] : [],
+  );
+  return names && told.length > 0 ? { names, steps: told } : undefined;
 }
 
 const present = (all: readonly Series[]): Series[] => all.filter((s) => s.points.length > 0);
@@ -48,7 +63,7 @@ const present = (all: readonly Series[]): Series[] => all.filter((s) => s.points
 function parse(line: string): Event[] {
   try {
     const event = JSON.parse(line);
-    return event?.event === 'step' || event?.event === 'epoch' ? [event] : [];
+    return kinds.includes(event?.event) ? [event] : [];
   } catch {
     return [];
   }

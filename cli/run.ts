@@ -4,7 +4,7 @@
 import { type Command, Option } from 'commander';
 import { learningRateKinds, momentumRules, presetNames } from '../ir/presets.js';
 import type { Overrides } from '../runtime/training/settings.js';
-import { count, fraction, notNegative, onOff, part, positive, seed, whole, workers } from './arguments.js';
+import { count, fraction, notNegative, onOff, part, positive, seed, threads, whole, workers } from './arguments.js';
 import type { Terminal } from './terminal.js';
 
 export interface RunFlags extends Overrides {
@@ -15,6 +15,8 @@ export interface RunFlags extends Overrides {
   readonly normalize: string;
   readonly augment?: string;
   readonly workers?: number;
+  readonly threads?: number;
+  readonly profile?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly out?: string;
@@ -66,7 +68,10 @@ export function addRun(program: Command, terminal: Terminal): void {
       'none; unit: bytes / 255, others as they are; standard: mean 0, variance 1 over the training set; or MEAN,STD (of bytes / 255)',
       'unit',
     )
-    .option('--augment <changes>', 'random changes of training images: flip,crop:4,mixup:0.4,erase:0.5 or some of them')
+    .option(
+      '--augment <changes>',
+      'random changes of training images: flip,crop:4,mixup:0.4,erase:0.5 or some of them; or none (default: mixup as the preset)',
+    )
     .option(
       '--workers <n>',
       'threads that prepare batches ahead (default: by their size); results do not depend on it',
@@ -74,6 +79,11 @@ export function addRun(program: Command, terminal: Terminal): void {
     )
     .addOption(new Option('--epochs <n>', 'passes over the data').argParser(positive))
     .addOption(new Option('--steps <n>', 'steps, instead of epochs').argParser(count))
+    .option(
+      '--accumulate <n>',
+      'batches in a step, where the artifact accumulates (default: as compiled); the numbers of the preset stay, unless --preset is given',
+      count,
+    )
     .addOption(
       new Option('--preset <name>', 'hyper-parameters, in place of those compiled in (inspect prints them)').choices(
         presetNames,
@@ -127,6 +137,11 @@ export function addRun(program: Command, terminal: Terminal): void {
       "auto: a real GPU if there is one, else the processor; cpu; gpu; or part of an adapter's name",
       'auto',
     )
+    .option(
+      '--threads <n>',
+      'threads that compute, on the processor (default: as many as it runs at once); results do not depend on it',
+      threads,
+    )
     .option('--unchecked', 'no validation and bounds checks on the GPU: faster, for artifacts that you compiled')
     .option('--out <dir>', 'where to write the results (default: out/MODEL)')
     .option(
@@ -138,6 +153,10 @@ export function addRun(program: Command, terminal: Terminal): void {
     .option(
       '--resume',
       'continue from the newest checkpoint, bit for bit, from the beginning if there is none (the other options as they were)',
+    )
+    .option(
+      '--profile',
+      'time every kernel, on the processor: the slowest against what the machine reaches, and all in DIR/trace.json for ui.perfetto.dev',
     )
     .option('--json', 'report as one JSON object a line')
     .option('--quiet', 'report only the end')

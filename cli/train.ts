@@ -2,24 +2,26 @@
  * What `spngdc run` does: loads and checks an artifact, loads data, trains, and writes the trained weights and model.
  */
 import { createHash } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type Manifest, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
 import { optionsConflict, optionWithoutUse } from '../ir/diagnostics/command-line.js';
 import { writeSafetensors } from '../ir/safetensors.js';
 import { product } from '../ir/types.js';
 import { type Artifact, loadArtifact } from '../runtime/artifact.js';
-import { parseAugmentation } from '../runtime/data/augmentation.js';
+import { parseAugmentation, presetAugmentation } from '../runtime/data/augmentation.js';
 import { bindDataset, dataInput, splitExamples } from '../runtime/data/dataset.js';
 import { chooseNormalization } from '../runtime/data/normalize.js';
 import { openData } from '../runtime/data/open.js';
 import type { Device } from '../runtime/devices/device.js';
-import { openDevice } from '../runtime/devices/open.js';
+import { beginCompiling, openDevice } from '../runtime/devices/open.js';
 import { exportOnnx } from '../runtime/export-onnx.js';
 import { Checkpoints } from '../runtime/training/checkpoints.js';
 import { type TrainingData, train } from '../runtime/training/loop.js';
 import { METRICS, MetricsLog } from '../runtime/training/metrics-log.js';
 import {
   graphOf,
+  hyperParameters,
   presetMisfits,
   resolveSettings,
   type Settings,
@@ -30,6 +32,7 @@ import { checkWritable, writeFiles } from '../runtime/write-files.js';
 import { chooseReporter, together } from './reporters.js';
 import type { RunFlags } from './run.js';
 import { runCurves } from './run-curves.js';
+import { RunProfile } from './run-profile.js';
 import type { Terminal } from './terminal.js';
 
 /** The command itself, once its options are read. */
@@ -44,6 +47,9 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   const keeps = flags.resume || flags.checkpointEvery !== undefined;
   if (!keeps && flags.keep !== undefined)
     throw optionWithoutUse('--keep', 'there are no checkpoints without --checkpoint-every or --resume');
+  if (flags.threads !== undefined && flags.device !== 'cpu' && flags.device !== 'auto')
+    throw optionWithoutUse('--threads', `they are the processor's, and --device is ${flags.device}`);
+  const module = beginCompiling(artifact, flags.device);
   for (const folder of keeps ? [out, join(out, CHECKPOINTS)] : [out]) checkWritable(folder);
   const data = loadTrainingData(manifest, flags);
   const settings = resolveSettings(manifest, flags, data.train.count);
@@ -52,7 +58,15 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   };
   const misfits = flags.preset === undefined ? [] : presetMisfits(manifest, flags.preset);
   if (misfits.length > 0) notice(`the preset ${flags.preset} wants what this artifact lacks: ${misfits.join('; ')}`);
-  const device = await openDevice(artifact, flags.device, { unchecked: flags.unchecked, notice });
+  let profiling: RunProfile | undefined;
+  const device = await openDevice(artifact, flags.device, {
+    unchecked: flags.unchecked,
+    notice,
+    threads: flags.threads ?? Math.min(MOST_THREADS, availableParallelism()),
+    module,
+    ...(flags.profile && { profile: (run) => profiling?.add(run) }),
+  });
+  if (flags.profile) profiling = await RunProfile.begin(device, notice);
   await initialise(device, manifest, artifact.weights);
   const log = new MetricsLog(join(out, METRICS));
   const keeper = keeps
@@ -77,11 +91,18 @@ export async function runCommand(dir: string, flags: RunFlags, terminal: Termina
   device.close();
   const curves = runCurves(log.file);
   if (curves) files.set('curves.svg', curves);
+  if (profiling) {
+    reporter.profile?.(profiling.report());
+    files.set(TRACE, profiling.trace());
+  }
   writeFiles(out, files);
   reporter.written?.([...files.keys(), METRICS].map((f) => join(out, f)));
 }
 
 const CHECKPOINTS = 'checkpoints';
+const TRACE = 'trace.json';
+/** Without --threads: a training step of more threads has more waiting than work. */
+const MOST_THREADS = 16;
 
 /** All that decides the course of a run beside the artifact, by the option that sets it. */
 function courseOf(settings: Settings, data: TrainingData): Record<string, string> {
@@ -124,6 +145,8 @@ function refuseWithoutUse(manifest: Manifest, flags: RunFlags): void {
     });
   if (optimizer !== 'lars') refuse(compiled, { '--trust-coefficient': trustCoefficient });
   if (!clips) refuse('the artifact was compiled without a KL clip', { '--kl-clip': klClip, '--kl-decay': klDecay });
+  if (manifest.defaults.accumulate === undefined)
+    refuse('the artifact was compiled without --accumulate', { '--accumulate': flags.accumulate });
   if (!decays) refuse('the artifact was compiled without weight decay', { '--weight-decay': weightDecay });
 }
 
@@ -150,7 +173,10 @@ export function loadTrainingData(manifest: Manifest, flags: RunFlags): TrainingD
   return {
     train: bindDataset(training, manifest, normalization),
     validation: validation && bindDataset(validation, manifest, normalization),
-    augmentation: flags.augment === undefined ? undefined : parseAugmentation(flags.augment, manifest),
+    augmentation:
+      flags.augment === undefined
+        ? presetAugmentation(hyperParameters(manifest, flags).mixup ?? 0, manifest)
+        : parseAugmentation(flags.augment, manifest),
     workers: flags.workers,
   };
 }

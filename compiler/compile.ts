@@ -5,6 +5,7 @@
 import { type Defaults, encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
 import { planTooLarge, planTooLargeAnywhere } from '../ir/diagnostics/compile.js';
 import type { UserError } from '../ir/diagnostics/error.js';
+import type { Fisher } from '../ir/fisher.js';
 import type { Module, TensorData } from '../ir/graph.js';
 import { type Optimizer, type PresetName, resolvePreset, type WeightRescaling } from '../ir/presets.js';
 import { writeSafetensors } from '../ir/safetensors.js';
@@ -28,6 +29,7 @@ import { mergeCommonSubexpressions } from './passes/common-subexpressions.js';
 import { removeDeadCode } from './passes/dead-code.js';
 import { expandComposites } from './passes/expand-composites.js';
 import { patchesToRows } from './passes/patches-to-rows.js';
+import { splitMicroBatches } from './passes/split-micro-batches.js';
 import { summary } from './report.js';
 import { allTargets, lowerModule, type Target, type TargetCode } from './targets/targets.js';
 
@@ -37,6 +39,11 @@ export type EmitLevel = 'model' | 'train' | 'placed' | 'kernels' | 'program';
 export interface CompileOptions {
   /** Examples in a training step; default 64. */
   readonly batch?: number;
+  /**
+   * Micro-batches of `batch` examples in a step, from 1: gradients and statistics are accumulated on the device, and the update
+   * follows once. A run may take another number. Default: no accumulation, a step is one batch.
+   */
+  readonly accumulate?: number;
   /** Examples in a call of eval and predict; default: the training batch. */
   readonly evalBatch?: number;
   readonly optimizer?: Optimizer;
@@ -48,9 +55,12 @@ export interface CompileOptions {
   readonly weightRescaling?: WeightRescaling;
   /** Whether weights decay, by a factor that is an input; default: as the preset. */
   readonly weightDecay?: boolean;
-  /** When statistics of the curvature are refreshed; spngd only. Default: off. */
+  /** When statistics of the curvature are refreshed; spngd only. Default: as the preset. */
   readonly staleness?: Staleness;
+  /** Which labels the curvature is by: those of training, or one drawn from the model; spngd only. Default 'empirical'. */
+  readonly fisher?: Fisher;
   readonly loss?: LossKind;
+  /** Default: soft where the preset mixes examples, else index. */
   readonly labels?: 'index' | 'soft';
   /** Name of the output that the loss reads. */
   readonly output?: string;
@@ -68,6 +78,8 @@ export interface CompileOptions {
   readonly bnVariance?: 'population' | 'unbiased';
   /** What to compile for; default: every target. */
   readonly targets?: readonly Target[];
+  /** Lets the WebAssembly kernels use relaxed SIMD: faster, and not the same bits on every processor. */
+  readonly relaxedSimd?: boolean;
   /** Adds the text of a level to what is returned. */
   readonly emit?: EmitLevel;
   /** Told what the weights file will hold, before the kernels are made: writing it can begin beside them. */
@@ -117,11 +129,16 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const batch = { train: options.batch ?? 64, eval: options.evalBatch ?? options.batch ?? 64 };
   const seed = options.seed ?? 0;
   const optimizer = options.optimizer ?? 'spngd';
-  const defaults = defaultsFor(optimizer, batch.train, options);
+  const defaults = defaultsFor(optimizer, batch.train * (options.accumulate ?? 1), options);
 
   const imported = importOnnx(bytes, { ...options, fileName, seed });
   const model = checked(imported.module);
-  const withLoss = attachLoss(model, options);
+  const withLoss = attachLoss(model, {
+    ...options,
+    // Mixed examples have mixed labels.
+    labels: options.labels ?? (defaults.mixup ? 'soft' : 'index'),
+    fisher: optimizer === 'spngd' ? options.fisher : 'empirical',
+  });
   const bound = cleaned(checked(bindBatch(checked(withLoss.module), batch)));
   const gradients = cleaned(checked(differentiate(bound)));
   const curved =
@@ -132,7 +149,8 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
     klClip: defaults.kl_clip !== 0,
     weightDecay: defaults.weight_decay !== 0,
   });
-  const whole = cleaned(checked(updated.module));
+  const accumulates = options.accumulate !== undefined;
+  const whole = cleaned(checked(splitMicroBatches(checked(updated.module), accumulates)));
   const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
   // Last, so that equal fills stay apart: each is written straight into its own state.
   const train = checked(addInit(whole));
@@ -142,7 +160,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const targets = options.targets ?? allTargets;
   const refusals: UserError[] = [];
   const code = targets
-    .map((target) => lowerModule(placed, (f) => regions.get(f)!, target))
+    .map((target) => lowerModule(placed, (f) => regions.get(f)!, target, options))
     .filter(({ program }) => {
       const { peak, liveBound } = program.plan;
       const limit = memoryLimits[program.target];
@@ -173,8 +191,9 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
 
 /** The preset's hyper-parameters, but for what the options switch in the graph: a clip or a decay of 0 means that it has none. */
 function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOptions): Defaults {
-  const { preset = 'default', klClip, weightRescaling, weightDecay, staleness } = options;
+  const { preset = 'default', accumulate, klClip, weightRescaling, weightDecay, fisher, staleness } = options;
   const defaults = resolvePreset(preset, optimizer, batch);
+  const stale = staleness ?? defaults.staleness ?? 'off';
   /** What is switched on without a number from the preset. */
   const usual = { kl_clip: resolvePreset('default', 'spngd', batch).kl_clip, weight_decay: 1e-4 };
   const switched = <T extends number | undefined>(on: boolean | undefined, value: T, or: T): T | 0 =>
@@ -186,7 +205,9 @@ function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOption
       weight_rescaling: weightRescaling ?? defaults.weight_rescaling,
     }),
     weight_decay: switched(weightDecay, defaults.weight_decay, usual.weight_decay),
-    ...(optimizer === 'spngd' && { staleness: staleness ?? 'off', ...stalenessDefaults[staleness ?? 'off'] }),
+    ...(accumulate !== undefined && { accumulate }),
+    ...(optimizer === 'spngd' && { fisher: fisher ?? 'empirical' }),
+    ...(optimizer === 'spngd' && { staleness: stale, ...stalenessDefaults[stale] }),
   };
 }
 

@@ -4,7 +4,15 @@
  */
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
-import { type Defaults, type Manifest, SCHEMA_VERSION, scheduledInputs, type TensorInfo } from '../ir/artifact.js';
+import {
+  ACCUMULATE,
+  CARRY,
+  type Defaults,
+  type Manifest,
+  SCHEMA_VERSION,
+  scheduledInputs,
+  type TensorInfo,
+} from '../ir/artifact.js';
 import { findFunction, type Module, type Value } from '../ir/graph.js';
 import type { Optimizer } from '../ir/presets.js';
 import type { Program } from '../ir/program.js';
@@ -26,7 +34,7 @@ export interface ManifestParts {
 }
 
 /** Inputs of `train` that the host computes; all others are data. */
-const hostInputs: ReadonlySet<string> = new Set(['target', 'valid', 'rng', ...scheduledInputs]);
+const hostInputs: ReadonlySet<string> = new Set(['target', 'valid', 'rng', CARRY, ...scheduledInputs]);
 
 export function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
@@ -76,8 +84,8 @@ export function buildManifest(
         },
       }),
     },
-    inputs: findFunction(module, 'train')
-      .inputs.filter((v) => !hostInputs.has(v.name))
+    inputs: (module.functions.find((f) => f.name === ACCUMULATE) ?? findFunction(module, 'train')).inputs
+      .filter((v) => !hostInputs.has(v.name))
       .map((v) => info(v.name, v)),
     outputs: findFunction(module, 'predict').outputs.map((o) => info(o.name, o.value)),
     parameters: module.parameters.map((p) => {

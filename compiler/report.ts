@@ -1,7 +1,7 @@
 /**
  * What a user sees after a compilation: what will be trained and how, what runs, what it takes.
  */
-import type { Manifest } from '../ir/artifact.js';
+import { ACCUMULATE, type Manifest } from '../ir/artifact.js';
 import type { Program } from '../ir/program.js';
 import { product } from '../ir/types.js';
 
@@ -28,13 +28,14 @@ function plain(manifest: Manifest): string[] {
 const thousands = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 
 export function summary(manifest: Manifest, files: ReadonlyMap<string, Uint8Array>): string {
-  const { batch } = manifest;
+  const { batch, defaults } = manifest;
+  const { accumulate } = defaults;
   const trained = manifest.parameters.filter((p) => p.trainable);
   const elements = trained.reduce((n, p) => n + product(p.shape), 0);
   let bytes = 0;
   for (const f of files.values()) bytes += f.length;
   return [
-    `${manifest.model.name}: ${manifest.optimizer}, batch ${batch.train}, ${manifest.loss.kind}`,
+    `${manifest.model.name}: ${manifest.optimizer}, batch ${accumulate === undefined ? '' : `${batch.train * accumulate} = ${accumulate} x `}${batch.train}, ${manifest.loss.kind}`,
     `  ${thousands(elements)} trainable elements in ${trained.length} parameters: ${countRules(manifest)}`,
     ...plain(manifest),
     ...manifest.programs.flatMap(programSummary),
@@ -47,7 +48,10 @@ function programSummary({ target, kernels, functions, plan }: Program): string[]
     const f = functions.find((fn) => fn.name === name);
     return f ? f.segments.reduce((n, s) => n + s.steps.length, 0) : 0;
   };
+  const accumulates = functions.some((f) => f.name === ACCUMULATE)
+    ? `${steps(ACCUMULATE)} dispatches a batch that is accumulated, `
+    : '';
   return [
-    `  ${target}: ${kernels.length} kernels; ${steps('train')} dispatches a training step, ${steps('eval')} an evaluation; memory ${megabytes(plan.peak)} planned (live-set bound ${megabytes(plan.liveBound)})`,
+    `  ${target}: ${kernels.length} kernels; ${accumulates}${steps('train')} dispatches a training step, ${steps('eval')} an evaluation; memory ${megabytes(plan.peak)} planned (live-set bound ${megabytes(plan.liveBound)})`,
   ];
 }

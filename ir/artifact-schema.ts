@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { SCHEMA_VERSION } from './artifact.js';
+import { fishers } from './fisher.js';
 import { learningRateKinds, momentumRules, optimizers, weightRescalings } from './presets.js';
 import type { Program } from './program.js';
 import { stalenessKinds } from './staleness.js';
@@ -47,6 +48,7 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
       name,
       grid: size,
       scratch: size,
+      access: z.array(z.enum(['read', 'readwrite'])),
       flops: z.number().nonnegative(),
       bytes: z.number().nonnegative(),
       computes: z.array(z.string()),
@@ -55,7 +57,6 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
       dispatch: z
         .strictObject({
           workgroups: z.tuple([z.int().min(1).max(65535), z.int().min(1).max(65535)]),
-          access: z.array(z.enum(['read', 'readwrite'])),
         })
         .optional(),
     }),
@@ -86,6 +87,7 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
                 )
                 .min(1),
               args: z.array(name),
+              source: z.string(),
             }),
           ),
         }),
@@ -127,8 +129,12 @@ export const defaultsSchema = z
     /** 0: the program has none. */
     weight_decay: z.number().nonnegative(),
     epochs: z.number().positive(),
+    /** Micro-batches in a step; absent: the program does not accumulate, a step is one batch. */
+    accumulate: z.int().positive().optional(),
     /** alpha of running mixup; absent or 0: none. */
     mixup: z.number().nonnegative().optional(),
+    /** Which labels the curvature is by; absent: where no curvature is used. */
+    fisher: z.enum(fishers).optional(),
     /** Absent: off. */
     staleness: z.enum(stalenessKinds).optional(),
     /** Bound on the relative change of a statistic that counts as similar; adaptive only. */
@@ -169,6 +175,7 @@ export const manifestSchema = z.strictObject({
         'factor',
         'inverse',
         'history',
+        'accumulator',
         'schedule',
         'counter',
       ]),

@@ -5,7 +5,7 @@
 import type { z } from 'zod';
 import type { manifestSchema, tensorInfo } from './artifact-schema.js';
 
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 export const MANIFEST = 'manifest.json';
 export const PROGRAM_TEXT = 'program.spn';
 export const WASM_MODULE = 'kernels/program.wasm';
@@ -16,6 +16,12 @@ export const TEMPLATE = 'model.onnx';
 
 /** Scalar inputs of `train` that the host computes anew for each step; a function lists those that it uses. */
 export const scheduledInputs = ['lr', 'momentum', 'damping', 'kl_bound', 'weight_decay', 'trust_coefficient'] as const;
+
+/** The function that adds one micro-batch to the sums of a step, in a program that has it; `train` then takes no examples. */
+export const ACCUMULATE = 'accumulate';
+
+/** Scalar input of `accumulate`: 0 for the first micro-batch of a step, else 1. */
+export const CARRY = 'carry';
 
 export type Manifest = z.infer<typeof manifestSchema>;
 export type Defaults = Manifest['defaults'];

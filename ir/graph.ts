@@ -60,6 +60,7 @@ export type StateRole =
   | 'factor'
   | 'inverse'
   | 'history'
+  | 'accumulator'
   | 'schedule'
   | 'counter';
 

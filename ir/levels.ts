@@ -67,6 +67,7 @@ export const firstLevel = {
   damped_inverse: 'train',
   shift_history: 'train',
   unpack: 'train',
+  accumulate: 'train',
   refresh: 'train',
 } satisfies Record<OpName, GraphLevel>;
 

@@ -4,6 +4,7 @@
  */
 import type { Defaults } from './artifact.js';
 import { presetNotForOptimizer } from './diagnostics/command-line.js';
+import type { Staleness } from './staleness.js';
 
 export const optimizers = ['spngd', 'sgd', 'lars'] as const;
 export type Optimizer = (typeof optimizers)[number];
@@ -22,19 +23,20 @@ type Paper = readonly [
   momentum: number,
   damping: number,
   epochs: number,
+  staleness: Staleness,
 ];
 
 /**
  * SP-NGD Table 2, ResNet-50 on ImageNet: alpha_mixup, p_decay, e_start, e_end, eta0, m0, lambda; epochs after Table 1 (steps times
- * batch by 1,281,167 images, whole).
+ * batch by 1,281,167 images, whole); staleness as in Table 1, whose two largest batches ran without it.
  */
 const paper = {
-  'sp-ngd-4k': [0.4, 11, 1, 53, 8.18e-3, 0.997, 2.5e-4, 35],
-  'sp-ngd-8k': [0.4, 8, 1, 53.5, 1.25e-2, 0.993, 2.5e-4, 35],
-  'sp-ngd-16k': [0.4, 8, 1, 53.5, 2.5e-2, 0.985, 2.5e-4, 35],
-  'sp-ngd-32k': [0.6, 3.5, 1.5, 49.5, 3e-2, 0.97, 2e-4, 45],
-  'sp-ngd-64k': [0.6, 2.9, 2, 64.5, 4e-2, 0.95, 1.5e-4, 60],
-  'sp-ngd-128k': [1, 2.9, 3, 100, 7e-2, 0.93, 1e-4, 90],
+  'sp-ngd-4k': [0.4, 11, 1, 53, 8.18e-3, 0.997, 2.5e-4, 35, 'adaptive'],
+  'sp-ngd-8k': [0.4, 8, 1, 53.5, 1.25e-2, 0.993, 2.5e-4, 35, 'adaptive'],
+  'sp-ngd-16k': [0.4, 8, 1, 53.5, 2.5e-2, 0.985, 2.5e-4, 35, 'adaptive'],
+  'sp-ngd-32k': [0.6, 3.5, 1.5, 49.5, 3e-2, 0.97, 2e-4, 45, 'adaptive'],
+  'sp-ngd-64k': [0.6, 2.9, 2, 64.5, 4e-2, 0.95, 1.5e-4, 60, 'off'],
+  'sp-ngd-128k': [1, 2.9, 3, 100, 7e-2, 0.93, 1e-4, 90, 'off'],
 } as const satisfies Record<string, Paper>;
 
 export type PresetName = 'default' | keyof typeof paper;
@@ -46,6 +48,16 @@ const spngdRates: readonly (readonly [number, number])[] = [
   [256, 0.05],
   [4096, 0.1],
   [Number.POSITIVE_INFINITY, 0.25],
+];
+
+/**
+ * Bound of its steps in KL divergence. The last: MNIST in 20 steps of 16,384 reaches 97.6% with it, and 96.7% with 1e-2, whatever the
+ * learning rate, since the clip holds in every step.
+ */
+const spngdClips: typeof spngdRates = [
+  [256, 1e-3],
+  [4096, 1e-2],
+  [Number.POSITIVE_INFINITY, 3e-2],
 ];
 
 const EPOCHS = 10;
@@ -66,7 +78,7 @@ export function resolvePreset(name: PresetName, optimizer: Optimizer, batch: num
 }
 
 function paperPreset(name: keyof typeof paper): Defaults {
-  const [mixup, power, start, end, lr, momentum, damping, epochs] = paper[name];
+  const [mixup, power, start, end, lr, momentum, damping, epochs, staleness] = paper[name];
   return {
     preset: name,
     lr,
@@ -86,6 +98,7 @@ function paperPreset(name: keyof typeof paper): Defaults {
     weight_decay: 0,
     epochs,
     mixup,
+    staleness,
   };
 }
 
@@ -104,7 +117,7 @@ function spngd(batch: number): Defaults {
     momentum_rule: 'tied',
     damping: 1e-2,
     ...constantLambda,
-    kl_clip: batch <= 256 ? 1e-3 : 1e-2,
+    kl_clip: spngdClips.find(([upTo]) => batch <= upTo)![1],
     kl_decay: true,
     // Never changes weights that came trained; 'shrink' did as well in the study.
     weight_rescaling: 'off',

@@ -42,6 +42,8 @@ export interface Step {
   readonly variants: readonly Variant[];
   /** Buffers, in the order of the kernel's parameters. */
   readonly args: readonly string[];
+  /** The user's source of what it computes; a kernel's own is that of the first step that needed it. */
+  readonly source: string;
 }
 
 export interface Segment {
@@ -66,6 +68,8 @@ export interface KernelInfo {
   readonly grid: number;
   /** Bytes of group and register memory that one worker needs. */
   readonly scratch: number;
+  /** For each parameter, whether the kernel leaves it as it is. */
+  readonly access: readonly ('read' | 'readwrite')[];
   readonly flops: number;
   readonly bytes: number;
   /** The graph values that it computes, and the user's source they came from. */
@@ -77,8 +81,6 @@ export interface KernelInfo {
   readonly dispatch?: {
     /** Workgroups in each dimension. */
     readonly workgroups: readonly [number, number];
-    /** For each parameter, whether it is bound as read-only. */
-    readonly access: readonly ('read' | 'readwrite')[];
   };
 }
 

@@ -59,11 +59,14 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     if (rules.keep && !rules.keep(node)) continue;
     const operands = node.operands.map(look);
     b.loc = passLoc(pass, node.loc);
+    // What stands in for a guarded node exists in the same steps.
+    b.guard = node.guard;
     const results = rules.replace?.(node, operands, b) ?? keepNode(b, node, operands, rules.attrs?.(node));
     node.results.forEach((r, i) => {
       map.set(r, results[i]);
     });
   }
+  b.guard = undefined;
   for (const o of func.outputs) b.output(o.name, look(o.value));
   for (const u of func.updates) b.update(u.state, look(u.value));
   return b.finish();

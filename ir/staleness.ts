@@ -21,6 +21,8 @@ export const stalenessDefaults: Readonly<Record<Staleness, { staleness_alpha?: n
 /** The guard under which a state of the curvature is refreshed. */
 export const due = (state: string): string => `due(${state})`;
 
+export const isDue = (guard: string): boolean => guard.startsWith('due(');
+
 export const inverseOf = (statistic: string): string => `${statistic}.inverse`;
 /** X_-2, where X_-1 is the stored statistic. */
 export const historyOf = (statistic: string): string => `${statistic}.history`;

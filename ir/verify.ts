@@ -2,15 +2,17 @@
  * Holds a module to the rules of its level; runs after every pass. One walk over each function, linear in its size.
  * What it finds is a fault of the compiler, so it throws plain Errors, each naming the value and what is wrong with it.
  *
- * A guarded value exists only in steps in which its guard is on: only nodes under the same guard may read it, and only
+ * A guarded value exists only in steps in which its guard is on: only nodes under the same guard, or one that implies it, may read it, and only
  * `refresh`, which falls back to what is stored, has a result that exists in every step.
  */
 import { InferredNode } from './builder.js';
+import { SAMPLED } from './fisher.js';
 import type { Func, GraphLevel, Module, Node, StateEntry, Value } from './graph.js';
 import { admits } from './levels.js';
 import type { Loc } from './loc.js';
 import { checkAttrs, TypeRuleError } from './ops/declare.js';
 import { isOpName, ops } from './ops/table.js';
+import { isDue } from './staleness.js';
 import { printType, type TensorType, typeEquals } from './types.js';
 
 export { verifyKernel } from './verify-kernel.js';
@@ -70,6 +72,11 @@ function misread(scope: Scope, value: Value, reader: string): Error {
   return new Error(`${scope.func}: ${reader} reads another ${value.name} than the one that is defined here`);
 }
 
+/** Whether in all steps in which `guard` is on, `other` is. */
+function implies(guard: string | undefined, other: string): boolean {
+  return guard === other || (other === SAMPLED && guard !== undefined && isDue(guard));
+}
+
 function checkGuards(scope: Scope, node: Node): void {
   if (node.op === 'refresh') {
     const stored = node.operands[1];
@@ -79,7 +86,7 @@ function checkGuards(scope: Scope, node: Node): void {
   }
   for (const operand of node.operands) {
     const g = scope.guards.get(operand);
-    if (g !== undefined && g !== node.guard)
+    if (g !== undefined && !implies(node.guard, g))
       throw new Error(
         `${nameOf(scope.func, node)}: reads ${operand.name}, which exists only when ${g}, in steps when ${node.guard ?? 'always'}`,
       );

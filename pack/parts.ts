@@ -5,7 +5,7 @@
  *   run                    the script that starts it
  *   artifact/              as compiled
  *   bin/node               stripped
- *   lib/spngdc.mjs         `run`, `inspect` and `doctor`, with the thread that prepares batches; test-gpu.mjs with the digits, if
+ *   lib/spngdc.mjs         `run`, `inspect` and `doctor`, with the threads that prepare batches and compute; test-gpu.mjs with the digits, if
  *                          asked for
  *   lib/node_modules/      webgpu, with Dawn for this platform alone
  *   lib/vulkan/, lib/c++/  libraries for machines that have none
@@ -79,6 +79,7 @@ export function partsOf(dir: string, { tests = false, vulkanLoader }: JobOptions
     { path: 'lib/loads.cjs', from: { text: loadsScript } },
     bundled('spngdc.mjs', 'dist/runtime.mjs'),
     bundled('loader-worker.js', 'dist/loader-worker.js'),
+    bundled('compute-worker.js', 'dist/compute-worker.js'),
     { path: 'lib/package.json', from: { text: '{ "type": "module" }\n' } },
     bundled('LICENSES.txt', 'dist/LICENSES.txt'),
   ];

@@ -2,7 +2,7 @@
  * Checks a manifest's program for all that a device relies on: names resolve, buffers lie inside their memories and have
  * the bytes of their types, steps give each kernel the same number of buffers, state and metrics are where the manifest says.
  */
-import { type Manifest, scheduledInputs } from '../ir/artifact.js';
+import { ACCUMULATE, CARRY, type Manifest, scheduledInputs } from '../ir/artifact.js';
 import {
   bufferMismatch,
   bufferOutOfBounds,
@@ -44,7 +44,7 @@ export function checkPrograms(manifest: Manifest): void {
 function checkProgram(manifest: Manifest, program: Program): void {
   const buffers = byName('buffer', program.buffers);
   checkBuffers(program);
-  checkSteps(program, buffers);
+  checkSteps(program, buffers, manifest.defaults.accumulate === undefined ? required : [...required, ACCUMULATE]);
   checkState(manifest, buffers);
   checkMetrics(manifest, program, buffers);
   checkInputs(manifest, program, buffers);
@@ -66,10 +66,10 @@ function checkBuffers(program: Program): void {
   }
 }
 
-function checkSteps(program: Program, buffers: ReadonlyMap<string, Buffer>): void {
+function checkSteps(program: Program, buffers: ReadonlyMap<string, Buffer>, needed: readonly string[]): void {
   const kernels = byName('kernel', program.kernels);
   const functions = byName('function', program.functions);
-  for (const name of required) if (!functions.has(name)) throw functionMissing(name);
+  for (const name of needed) if (!functions.has(name)) throw functionMissing(name);
   const argumentCount = new Map<string, number>();
   for (const f of program.functions) {
     byName(`input of ${f.name}`, f.inputs);
@@ -87,13 +87,11 @@ function checkSteps(program: Program, buffers: ReadonlyMap<string, Buffer>): voi
       }
     }
   }
-  if (program.target === 'webgpu')
-    for (const { name, dispatch } of kernels.values()) {
-      if (!dispatch) throw dispatchMissing(name);
-      const count = argumentCount.get(name) ?? dispatch.access.length;
-      if (count !== dispatch.access.length)
-        throw kernelArguments(`kernel ${name}`, name, count, dispatch.access.length);
-    }
+  for (const { name, access, dispatch } of kernels.values()) {
+    if (program.target === 'webgpu' && !dispatch) throw dispatchMissing(name);
+    const count = argumentCount.get(name) ?? access.length;
+    if (count !== access.length) throw kernelArguments(`kernel ${name}`, name, count, access.length);
+  }
 }
 
 function checkState(manifest: Manifest, buffers: ReadonlyMap<string, Buffer>): void {
@@ -127,20 +125,21 @@ function checkMetrics(manifest: Manifest, program: Program, buffers: ReadonlyMap
 
 /** What the loop writes fills the buffers that it goes to, in their element types; and it writes all inputs. */
 function checkInputs({ batch, inputs, loss }: Manifest, program: Program, buffers: ReadonlyMap<string, Buffer>): void {
-  for (const name of ['train', 'eval'] as const) {
-    const examples = batch[name];
+  for (const { name, inputs: taken } of program.functions) {
+    if (name !== 'eval' && name !== 'train' && name !== ACCUMULATE) continue;
+    const examples = batch[name === 'eval' ? 'eval' : 'train'];
     type Fed = readonly [dtype: DType, count: number];
     const fed = new Map<string, Fed>([
       ['valid', ['f32', examples]],
       ['rng', ['i32', 3]],
-      ...scheduledInputs.map((s): [string, Fed] => [s, ['f32', 1]]),
+      ...(name === ACCUMULATE ? [CARRY] : scheduledInputs).map((s): [string, Fed] => [s, ['f32', 1]]),
       ...inputs.map((i): [string, Fed] => [i.name, [i.dtype, examples * product(i.shape.slice(1))]]),
     ]);
     if (loss.target) {
       const { dtype, shape } = loss.target;
       fed.set('target', [dtype === 'i32' ? 'i32' : 'f32', examples * product(shape.slice(1))]);
     }
-    for (const input of program.functions.find((f) => f.name === name)!.inputs) {
+    for (const input of taken) {
       const given = fed.get(input.name);
       if (!given) throw bufferMismatch(input.buffer, `the input '${input.name}' of ${name} is none that a run writes`);
       const [dtype, count] = given;

@@ -1,7 +1,7 @@
 /**
  * Bundles the commands into dist/: few files load faster than many. dist/bin/ is the whole command line, with what a command
  * alone needs in files of its own; dist/runtime.mjs is `run`, `inspect` and `doctor` in one file that can be copied anywhere, with
- * loader-worker.js beside it if threads are to prepare its batches; dist/test-gpu.mjs the tests of a GPU. The packages are
+ * loader-worker.js and compute-worker.js beside it if threads are to prepare its batches and to compute; dist/test-gpu.mjs the tests of a GPU. The packages are
  * bundled in, their licences beside them; `webgpu`, which is machine code, stays outside.
  */
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -52,6 +52,7 @@ const [command, runtime, tests] = await Promise.all([
       spngdc: 'cli/main.ts',
       'weights-worker': 'cli/weights-worker.ts',
       'loader-worker': 'runtime/data/loader-worker.ts',
+      'compute-worker': 'runtime/devices/wasm/compute-worker.ts',
     },
     outdir: 'dist/bin',
     splitting: true,
@@ -59,6 +60,11 @@ const [command, runtime, tests] = await Promise.all([
   build({ ...options, entryPoints: ['cli/runtime-main.ts'], outfile: 'dist/runtime.mjs' }),
   build({ ...options, entryPoints: ['test/gpu/main.ts'], outfile: 'dist/test-gpu.mjs' }),
   build({ ...options, entryPoints: ['runtime/data/loader-worker.ts'], outfile: 'dist/loader-worker.js' }),
+  build({
+    ...options,
+    entryPoints: ['runtime/devices/wasm/compute-worker.ts'],
+    outfile: 'dist/compute-worker.js',
+  }),
 ]);
 for (const file of ['bin/spngdc.js', 'runtime.mjs']) chmodSync(join(dist, file), 0o755);
 

@@ -1,9 +1,11 @@
 /**
  * Reverse-mode differentiation of `train`: appends the backward pass and gives, for each trainable parameter p that
- * influences the loss, an output `gradient(p)`. Only what lies between such a parameter and the loss gets a gradient.
+ * influences the loss, an output `gradient(p)`. Only what lies between such a parameter and the loss gets a gradient. A second loss,
+ * against drawn labels, is differentiated the same way, through the one forward pass.
  */
 import { Builder } from '../../ir/builder.js';
 import { nothingToTrain } from '../../ir/diagnostics/compile.js';
+import { SAMPLED_LOSS, sampledGradient } from '../../ir/fisher.js';
 import { type Func, findFunction, type Module, type Node, type Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import { concrete, shapeEquals } from '../../ir/types.js';
@@ -27,7 +29,7 @@ export function differentiate(module: Module): Module {
   const loss = train.outputs.find((o) => o.name === 'loss');
   if (!loss) throw new Error('train has no output loss: attachLoss runs before differentiate');
   const b = Builder.from(train, PASS);
-  const tape = backward(b, train, loss.value, sources);
+  const tape = backward(b, train, loss.value, sources, 'd');
   const reached = new Set<string>();
   for (const p of sources) {
     const gradient = tape.get(p);
@@ -36,6 +38,11 @@ export function differentiate(module: Module): Module {
     reached.add(p.name);
   }
   if (reached.size === 0) throw nothingToTrain();
+  const sampled = train.outputs.find((o) => o.name === SAMPLED_LOSS);
+  if (sampled) {
+    const tape = backward(b, train, sampled.value, sources, 'sampled');
+    for (const p of sources) if (tape.has(p)) b.output(sampledGradient(p.name), tape.get(p)!);
+  }
   const parameters = module.parameters.map((p) =>
     p.trainable && !reached.has(p.name) ? { ...p, rule: 'unused', why: 'it does not influence the loss' } : p,
   );
@@ -53,7 +60,8 @@ function dependents(func: Func, sources: readonly Value[]): Set<Value> {
   return active;
 }
 
-function backward(b: Builder, func: Func, loss: Value, sources: readonly Value[]): Tape {
+/** @param prefix of gradients' names */
+function backward(b: Builder, func: Func, loss: Value, sources: readonly Value[], prefix: string): Tape {
   const active = dependents(func, sources);
   const tape: Tape = new Map();
   if (!active.has(loss)) return tape;
@@ -80,7 +88,7 @@ function backward(b: Builder, func: Func, loss: Value, sources: readonly Value[]
       x: node.operands,
       y: node.results,
       dy,
-      dx: (i) => `d.${node.operands[i].name}`,
+      dx: (i) => `${prefix}.${node.operands[i].name}`,
       scalar,
       times,
     };

@@ -24,5 +24,6 @@ export const gradients: Readonly<Record<OpName, Rule | NoGradient>> = {
   damped_inverse: afterwards,
   shift_history: afterwards,
   unpack: afterwards,
+  accumulate: afterwards,
   refresh: afterwards,
 } satisfies Record<OpName, Rule | NoGradient>;

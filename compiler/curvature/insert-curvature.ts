@@ -1,8 +1,10 @@
 /**
- * Adds SP-NGD's curvature to `train`: for each layer that it recognises the statistics of the empirical Fisher, their damped
+ * Adds SP-NGD's curvature to `train`: for each layer that it recognises the statistics of the Fisher (empirical, or by drawn labels where
+ * `train` has a second loss), their damped
  * inverses as state, and an output `natural(p)` beside `gradient(p)`: the gradient preconditioned with them. A parameter
  * that no rule covers keeps its plain gradient; its report says why. Also gives the output `failed_inversions`.
  */
+import { accumulated } from '../../ir/accumulate.js';
 import { type Builder, dims } from '../../ir/builder.js';
 import {
   definitions,
@@ -21,7 +23,17 @@ import { isShiftOf, recognizeScale, rowsByExample } from './affine.js';
 import { findExamples } from './examples.js';
 import { type Batch, factorWidths, groupsOf, precondition } from './kronecker.js';
 import { Ledger } from './ledger.js';
-import { type Context, isBiasOf, recognizeBatchNorm, recognizeWeight, summedBy, withoutReshape } from './recognize.js';
+import {
+  type Context,
+  type ConvUse,
+  type DenseUse,
+  isBiasOf,
+  recognizeBatchNorm,
+  recognizeWeight,
+  summedBy,
+  withoutReshape,
+} from './recognize.js';
+import { takeSampled } from './sampled.js';
 import { solveUnitBlocks, unitFisher } from './unit-blocks.js';
 
 const PASS = 'curvature';
@@ -42,6 +54,8 @@ interface Verdict {
   readonly natural?: Value;
 }
 
+type LayerUse = ConvUse | DenseUse;
+
 /** What is known while the layers are visited. */
 interface Visit {
   readonly ledger: Ledger;
@@ -50,7 +64,9 @@ interface Visit {
   readonly largestFactor: number;
   /** By parameter, in the order of the module's parameters. */
   readonly gradients: ReadonlyMap<string, Value>;
-  /** The same by what they sum. */
+  /** The gradient that a parameter's statistics are read off: itself, or that by drawn labels. */
+  readonly statisticsOf: (parameter: string, gradient: Value) => Value | undefined;
+  /** Gradients by what they sum. */
   readonly sums: ReadonlyMap<Value, readonly [string, Value][]>;
   /** Gradients by the batch normalisation whose scale or shift they move. */
   readonly norms: ReadonlyMap<Node, readonly [string, Value][]>;
@@ -60,7 +76,8 @@ interface Visit {
 /** Input: the module after `differentiate`, batch bound. Adds the scalar input `damping` (lambda > 0). */
 export function insertCurvature(module: Module, options: CurvatureOptions = {}): Module {
   const train = findFunction(module, 'train');
-  const { b, given } = extend(train, PASS, [{ name: 'damping', type: tensor('f32', []) }]);
+  const sampled = takeSampled(train);
+  const { b, given } = extend(sampled?.func ?? train, PASS, [{ name: 'damping', type: tensor('f32', []) }]);
   const outputs = new Map(b.outputs.map((o) => [o.name, o.value]));
   const valid = b.inputs.find((v) => v.name === 'valid');
   const count = outputs.get('count');
@@ -68,11 +85,17 @@ export function insertCurvature(module: Module, options: CurvatureOptions = {}):
   const context = contextOf(b, outputs.get('loss')!, dims(valid)[0]);
   const gradients = gradientsOf(module, outputs);
   const visit: Visit = {
-    ledger: new Ledger(b, options.retries ?? 5, options.staleness ?? 'off'),
+    ledger: new Ledger(b, options.retries ?? 5, options.staleness ?? 'off', count),
     context,
-    batch: { valid, count, damping: given[0] },
+    batch: {
+      valid,
+      count,
+      damping: given[0],
+      accumulated: (v, name) => accumulated(b, v, { weight: count, name, definition: context.definition }),
+    },
     largestFactor: options.largestFactor ?? 10_240,
     gradients,
+    statisticsOf: (name, gradient) => (sampled ? sampled.gradientOf(name) : gradient),
     sums: groupBy(gradients, (gradient) => summedBy(context, gradient)),
     norms: normsOf(context, gradients),
     verdicts: new Map(),
@@ -174,12 +197,22 @@ function visitLayer(visit: Visit, name: string, gradient: Value): void {
     verdicts.set(name, plain(`its factor would be ${widest} wide; the limit is ${visit.largestFactor}`));
     return;
   }
-  const natural = precondition(ledger, name, use, biasGradient, batch);
+  const seen = seenBy(visit, name, gradient, use);
+  if (!seen) return;
+  const natural = precondition(ledger, name, use, seen, biasGradient, batch);
   const rule = `kfac-${use.kind}` as const;
   const groups = groupsOf(use);
   const size = `A ${widths.A}, G ${widths.G}${groups > 1 ? ` for each of ${groups} groups` : ''}`;
   verdicts.set(name, { rule, why: biasName ? `${size}; with ${biasName} as a column` : size, natural: natural.weight });
   if (biasName) verdicts.set(biasName, { rule, why: `a column of ${name}`, natural: natural.bias });
+}
+
+/** The contraction whose operands are the statistics of the layer: that of its gradient, or of its gradient by drawn labels. */
+function seenBy({ context, statisticsOf }: Visit, name: string, gradient: Value, use: LayerUse): LayerUse | undefined {
+  const other = statisticsOf(name, gradient);
+  if (other === gradient) return use;
+  const seen = other && recognizeWeight(context, other);
+  return seen?.kind === use.kind ? seen : undefined;
 }
 
 function visitBatchNorm(visit: Visit, name: string, gradient: Value): void {
@@ -189,12 +222,15 @@ function visitBatchNorm(visit: Visit, name: string, gradient: Value): void {
   if (!partner) return;
   const me: [string, Value] = [name, gradient];
   const [[gammaName, gamma], [betaName, beta]] = mine.which === 'gamma' ? [me, partner] : [partner, me];
-  const [, gammaRows, betaRows] = mine.node.results;
+  const other = visit.statisticsOf(name, gradient);
+  const seen = other && recognizeBatchNorm(context, other);
+  if (!seen) return;
+  const [, gammaRows, betaRows] = seen.node.results;
   unitBlocks(
     visit,
     'unit-bn',
-    { name: gammaName, gradient: gamma, rows: gammaRows },
-    { name: betaName, gradient: beta, rows: betaRows },
+    { name: gammaName, gradient: gamma, rows: () => gammaRows },
+    { name: betaName, gradient: beta, rows: () => betaRows },
   );
 }
 
@@ -205,21 +241,31 @@ function visitScale(visit: Visit, name: string, gradient: Value): void {
   const scale = recognizeScale(context, gradient);
   const [shiftName, shift] = (scale && findSum(visit, scale.dy, (g) => isShiftOf(context, scale, g))) ?? [];
   if (!scale || !shiftName || !shift) return;
-  const half = (name: string, gradient: Value, terms: Value): Half => {
-    const rows = rowsByExample(b, { ...scale, terms }, scale.place, context.examples);
+  const seen = visit.statisticsOf(name, gradient);
+  const sampled = seen && seen !== gradient ? recognizeScale(context, seen) : undefined;
+  if (seen !== gradient && !sampled) return;
+  const half = (name: string, gradient: Value, terms: Value, drawn: Value | undefined): Half => {
+    const rowsOf = (summed: Value) => rowsByExample(b, { ...scale, terms: summed }, scale.place, context.examples);
+    if (drawn) return { name, gradient, rows: () => rowsOf(drawn) };
+    const rows = rowsOf(terms);
     const summed = b.reshape(b.sum(rows, [0]), dims(gradient));
     const output = b.outputs.findIndex((o) => o.name === `gradient(${name})`);
     b.outputs[output] = { ...b.outputs[output], value: summed };
-    return { name, gradient: summed, rows };
+    return { name, gradient: summed, rows: () => rows };
   };
-  unitBlocks(visit, 'unit-affine', half(name, gradient, scale.terms), half(shiftName, shift, scale.dy));
+  unitBlocks(
+    visit,
+    'unit-affine',
+    half(name, gradient, scale.terms, sampled?.terms),
+    half(shiftName, shift, scale.dy, sampled?.dy),
+  );
 }
 
 interface Half {
   readonly name: string;
   readonly gradient: Value;
   /** f32[N, channels]: each example's own gradient. */
-  readonly rows: Value;
+  readonly rows: () => Value;
 }
 
 function unitBlocks(visit: Visit, rule: 'unit-bn' | 'unit-affine', gamma: Half, beta: Half): void {
@@ -227,9 +273,9 @@ function unitBlocks(visit: Visit, rule: 'unit-bn' | 'unit-affine', gamma: Half, 
   const { b } = ledger;
   const channels = product(dims(gamma.gradient));
   const fisher = ledger.statistic(`${gamma.name}.F`, gamma.name, tensor('f32', [3, channels]), () =>
-    unitFisher(b, gamma.rows, beta.rows, batch.count),
+    unitFisher(b, gamma.rows(), beta.rows(), batch.count),
   );
-  const flat = (half: Half) => b.reshape(half.gradient, [channels]);
+  const flat = (half: Half) => b.reshape(batch.accumulated(half.gradient, `${half.name}.gradient`), [channels]);
   const natural = solveUnitBlocks(b, fisher, flat(gamma), flat(beta), batch.damping);
   const set = (half: Half, other: Half, u: Value) =>
     verdicts.set(half.name, { rule, why: `2x2 blocks with ${other.name}`, natural: b.reshape(u, dims(half.gradient)) });

@@ -17,6 +17,8 @@ export interface Batch {
   readonly valid: Value;
   readonly count: Value;
   readonly damping: Value;
+  /** A gradient over all micro-batches of the step. */
+  readonly accumulated: (gradient: Value, name: string) => Value;
 }
 
 /** A layer as matrices: gradient [out, in] or [in, out], a leading axis of groups for grouped convolutions. */
@@ -106,18 +108,21 @@ function denseForm(b: Builder, use: DenseUse, valid: Value): MatrixForm {
 
 /**
  * Adds the layer's statistics and inverses and returns U = G^-1 [dW | db] A^-1, split again into weight and bias.
+ * @param use the contraction that is the weight's gradient
+ * @param seen the one whose operands the statistics are of: `use`, or the same by other labels
  * @param name the weight's name: states are `<name>.A`, `<name>.G`, `<name>.A.inverse`, `<name>.G.inverse`
  */
 export function precondition(
   ledger: Ledger,
   name: string,
   use: ConvUse | DenseUse,
+  seen: ConvUse | DenseUse,
   bias: Value | undefined,
   batch: Batch,
 ): Preconditioned {
   const { b } = ledger;
   const ones = bias !== undefined;
-  const form = use.kind === 'conv' ? convForm(b, use, batch.valid) : denseForm(b, use, batch.valid);
+  const form = seen.kind === 'conv' ? convForm(b, seen, batch.valid) : denseForm(b, seen, batch.valid);
   const groups = form.groups > 1 ? [form.groups] : [];
   const perRow = b.div(b.fill(1 / form.positions), batch.count);
   const A = ledger.statistic(`${name}.A`, name, symmetric(form.inputs + (ones ? 1 : 0), groups), () =>
@@ -134,9 +139,11 @@ export function precondition(
 
   const matrix = [...groups, ...(form.inFirst ? [form.inputs, form.outputs] : [form.outputs, form.inputs])];
   const axis = groups.length + (form.inFirst ? 0 : 1);
-  const dw = b.reshape(use.node.results[0], matrix);
+  const dw = b.reshape(batch.accumulated(use.node.results[0], `${name}.gradient`), matrix);
   const column = matrix.map((n, i) => (i === axis ? 1 : n));
-  const gradient = bias ? b.node('concat', [dw, b.reshape(bias, column)], { attrs: { axis } }) : dw;
+  const gradient = bias
+    ? b.node('concat', [dw, b.reshape(batch.accumulated(bias, `${name}.bias_gradient`), column)], { attrs: { axis } })
+    : dw;
   const [left, right] = form.inFirst ? [inverseA, inverseG] : [inverseG, inverseA];
   const u = b.matmul(b.matmul(left, gradient), right, false, false, `${name}.natural`);
   const weight = bias ? b.sliceAxis(u, axis, 0, form.inputs) : u;

@@ -3,6 +3,7 @@
  * steps in which their guard is on; in other steps `refresh` gives what is stored. With staleness a state X has a guard of its
  * own, `due(X)`, for factors, inverses and pi, and the host decides each; with `adaptive` a factor has a history as well.
  */
+import { accumulated } from '../../ir/accumulate.js';
 import type { Builder } from '../../ir/builder.js';
 import { stateName } from '../../ir/diagnostics/compile.js';
 import type { StateEntry, StateRole, Value } from '../../ir/graph.js';
@@ -17,6 +18,8 @@ export class Ledger {
     readonly b: Builder,
     readonly retries: number,
     readonly staleness: Staleness,
+    /** Number of valid examples, f32[]. */
+    private readonly count: Value,
   ) {}
 
   /** A new state, as the step finds it. */
@@ -53,11 +56,11 @@ export class Ledger {
     return now;
   }
 
-  /** A statistic with the guard `due(name)`; its type is that of what `fresh` builds. */
+  /** A statistic with the guard `due(name)`; its type is that of what `fresh` builds: a mean over the examples of one micro-batch. */
   statistic(name: string, of: string, type: TensorType, fresh: () => Value): Value {
     const guard = due(name);
     const stored = this.declare(name, 'factor', of, type);
-    const built = this.under(guard, fresh);
+    const built = this.under(guard, () => accumulated(this.b, fresh(), { weight: this.count, name: `${name}.fresh` }));
     if (this.staleness !== 'adaptive') return this.refresh(guard, built, stored);
     return this.withHistory(name, of, guard, built, stored);
   }

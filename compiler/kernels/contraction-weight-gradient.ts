@@ -117,7 +117,9 @@ function planOf(
   const stages = planStages(conv.images, axis, perRow, choice.kc ? choice.kc * channels : STAGE);
   const channelBlocks = ceilDiv(conv.inputs, channels);
   const share = ceilDiv(ENOUGH, conv.groups * channelBlocks);
-  const mc = evenly(conv.outputs, choice.mc ?? Math.max(LEAST_OUTPUTS, ceilDiv(conv.outputs, share)), mr);
+  // A single block of inputs is staged twice, for two threads.
+  const least = conv.groups * channelBlocks > 1 ? LEAST_OUTPUTS : 8;
+  const mc = evenly(conv.outputs, choice.mc ?? Math.max(least, ceilDiv(conv.outputs, share)), mr);
   return {
     mr,
     nr,

@@ -86,6 +86,7 @@ const archetypes = {
   damped_inverse: 'inverse',
   shift_history: 'history',
   refresh: 'alias',
+  accumulate: 'composite',
   softmax: 'composite',
   log_softmax: 'composite',
   batch_norm: 'composite',

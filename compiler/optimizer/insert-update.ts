@@ -4,9 +4,10 @@
  * v = -lr nu u + momentum v, w = rescale(w + v): SP-NGD eq 23, where v = w(t) - w(t-1) without rescaling. The baselines SGD and
  * LARS are the same with another direction and another scale of the step.
  */
+import { accumulated } from '../../ir/accumulate.js';
 import { type Builder, dims } from '../../ir/builder.js';
 import { stateName } from '../../ir/diagnostics/compile.js';
-import { findFunction, type Module, type Output, type StateEntry, type Value } from '../../ir/graph.js';
+import { definitions, findFunction, type Module, type Output, type StateEntry, type Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
 import type { Optimizer, WeightRescaling } from '../../ir/presets.js';
 import { extend } from '../../ir/rewrite.js';
@@ -73,7 +74,7 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
   b.loc = passLoc(PASS);
   const scalar = new Map(names.map((name, i) => [name, given[i]]));
   const [lr, momentum] = given;
-  const outputs = new Map(b.outputs.map((o) => [o.name, o.value]));
+  const outputs = wholeStep(b);
   const trained = module.parameters.flatMap((p) => directionOf(b, outputs, p.name, spngd, scalar.get('weight_decay')));
   const preconditioned = trained.filter((t) => t.preconditioned).map((t) => t.dot!);
   const nu = clips ? klScale(b, preconditioned, lr, scalar.get('kl_bound')!) : undefined;
@@ -101,7 +102,10 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
     ...(spngd ? [{ name: 'nonfinite', value: countNotFinite(b, trained) }] : []),
     ...b.outputs.filter((o) => isChange(o.name)),
   ];
-  const wanted = b.outputs.filter((o) => ['loss', 'correct', 'count'].includes(o.name));
+  const wanted = ['loss', 'correct', 'count'].flatMap((name) => {
+    const value = outputs.get(name);
+    return value ? [{ name, value }] : [];
+  });
   b.outputs.length = 0;
   const metrics: Record<string, readonly string[]> = { train: packMetrics(b, [...wanted, ...extra]) };
   const done = b.finish();
@@ -113,6 +117,23 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
     return e.finish();
   });
   return { module: { ...module, functions, state: [...module.state, ...state] }, metrics };
+}
+
+/** The outputs of `train`, those of one micro-batch over all of a step. */
+function wholeStep(b: Builder): ReadonlyMap<string, Value> {
+  const defs = definitions(b);
+  const definition = (v: Value) => defs.get(v);
+  const weight = b.outputs.find((o) => o.name === 'count')?.value;
+  return new Map(
+    b.outputs.map(({ name, value }): [string, Value] => {
+      b.loc = passLoc(PASS, value.loc);
+      if (name === 'correct' || name === 'count') return [name, accumulated(b, value, { name: `step.${name}` })];
+      if (name === 'loss') return [name, accumulated(b, value, { weight, name: 'step.loss' })];
+      const parameter = /^gradient\((.*)\)$/s.exec(name)?.[1];
+      if (parameter === undefined) return [name, value];
+      return [name, accumulated(b, value, { weight, name: `${parameter}.gradient`, definition })];
+    }),
+  );
 }
 
 const isNatural = (o: Output): boolean => o.name.startsWith('natural(');

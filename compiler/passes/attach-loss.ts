@@ -1,20 +1,23 @@
 /**
  * Puts the loss behind the model: `train` gets inputs `target` and `valid` and the outputs loss (mean over valid examples),
- * correct, count; a new function `eval` = predict's graph with loss_sum, correct, count and, of more than five classes, top5. A
+ * correct, count, and for the Fisher of one Monte-Carlo sample a second loss, against labels that are drawn from the model; a new function `eval` = predict's graph with loss_sum, correct, count and, of more than five classes, top5. A
  * Softmax or LogSoftmax head is stripped for cross-entropy: the loss works on the logits, whose log_softmax cannot overflow.
  * `predict` is untouched.
  */
-import { scheduledInputs } from '../../ir/artifact.js';
+import { CARRY, scheduledInputs } from '../../ir/artifact.js';
 import type { Builder } from '../../ir/builder.js';
 import {
   lossDoesNotFit,
   noDefaultLoss,
   noSuchOutput,
+  nothingToDraw,
   reservedName,
   severalOutputs,
 } from '../../ir/diagnostics/compile.js';
+import { type Fisher, SAMPLED_LOSS } from '../../ir/fisher.js';
 import { definitions, type Func, findFunction, type Module, type Output, type Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
+import { shapeAttr } from '../../ir/ops/views.js';
 import { extend, type NewInput } from '../../ir/rewrite.js';
 import { type Dim, type DType, dimEquals, product, type Shape, tensor } from '../../ir/types.js';
 
@@ -28,6 +31,8 @@ export interface LossOptions {
   readonly output?: string;
   /** Targets of cross-entropy: class indices i32[N] (default) or one distribution for each example, f32[N, C]; for sequences [N, T] and [N, T, C]. */
   readonly labels?: 'index' | 'soft';
+  /** '1mc': `train` gets the output `sampled_loss` as well. Default 'empirical'. */
+  readonly fisher?: Fisher;
 }
 
 /** What the host must know about the loss; the shape's first axis is the (symbolic) batch. */
@@ -51,7 +56,7 @@ const FIVE = 5;
 const PASS = 'attach-loss';
 
 /** The loop writes these to whatever function has an input of the name: data must not have it, needed or not. */
-const scalars: readonly string[] = scheduledInputs;
+const scalars: readonly string[] = [...scheduledInputs, CARRY];
 
 /** @throws UserError E201-E204 where the output or the loss must be chosen or does not fit, E206 on a name clash. */
 export function attachLoss(
@@ -64,8 +69,9 @@ export function attachLoss(
   if (taken) throw reservedName(taken.name, taken.loc);
   const output = chooseOutput(train, options.output);
   const loss = describe(train, output, options);
+  if (options.fisher === '1mc' && loss.kind === 'output') throw nothingToDraw(output.name, output.value.loc);
   const functions = module.functions.flatMap((f) => {
-    if (f === train) return [attach(train, loss, 'train')];
+    if (f === train) return [attach(train, loss, 'train', options.fisher)];
     if (f === predict) return [predict, { ...attach(predict, loss, 'eval'), name: 'eval' }];
     return [f];
   });
@@ -145,9 +151,10 @@ function batchOf(func: Func, loss: LossDescription): Dim {
   return symbolic ?? data[0]?.type.shape[0] ?? 1;
 }
 
-function attach(func: Func, loss: LossDescription, role: 'train' | 'eval'): Func {
+function attach(func: Func, loss: LossDescription, role: 'train' | 'eval', fisher?: Fisher): Func {
   const inputs: NewInput[] = [{ name: 'valid', type: tensor('f32', [batchOf(func, loss)]) }];
   if (loss.target) inputs.push({ name: 'target', type: tensor(loss.target.dtype, loss.target.shape) });
+  if (role === 'train' && fisher === '1mc') inputs.push({ name: 'rng', type: tensor('i32', [3]) });
   const { b, given } = extend(func, PASS, inputs);
   const [valid, target] = given;
   const output = b.outputs.find((o) => o.name === loss.output)!.value;
@@ -156,6 +163,8 @@ function attach(func: Func, loss: LossDescription, role: 'train' | 'eval'): Func
   const count = b.sumAll(valid, 'count');
   const terms = lossTerms(b, loss.kind, output, valid, target, count, role);
   if (role === 'train') b.output('loss', b.div(terms.sum, count, 'loss'));
+  if (role === 'train' && fisher === '1mc')
+    b.output(SAMPLED_LOSS, b.div(sampledSum(b, loss.kind, output, valid), count));
   else b.output('loss_sum', terms.sum);
   if (terms.correct) b.output('correct', terms.correct);
   if (terms.top5) b.output('top5', terms.top5);
@@ -240,6 +249,35 @@ function squaredError(b: Builder, output: Value, valid: Value, target: Value): V
   const sum = b.sumAll(b.mul(squares, valid));
   const elements = product(shape.slice(1) as number[]);
   return elements === 1 ? sum : b.mul(sum, b.fill(1 / elements), 'loss_sum');
+}
+
+/** Keys of the draws among all of a step's; those of dropout come from names. */
+const DRAW = 0x1abe1;
+
+/**
+ * Sum of the valid examples' losses against labels drawn from the model's own distribution (SP-NGD 3.2, one sample an example).
+ * Where labels are numbers, that is a normal distribution around the output whose variance makes the loss its negative log
+ * likelihood: E/2 for a mean over E elements. Only second moments of the noise count, and a fair sign has those of a normal one; with
+ * t = y + sqrt(E/2) sign held fixed, sum (y - t)^2 / E has the gradient of -sqrt(2/E) sum y sign, which needs no t.
+ */
+function sampledSum(b: Builder, kind: LossKind, output: Value, valid: Value): Value {
+  const rng = b.inputs.find((v) => v.name === 'rng')!;
+  const uniform = (shape: Shape): Value =>
+    b.node('random_uniform', [rng], { attrs: { shape: shapeAttr(shape), key: DRAW }, name: 'draw' });
+  if (kind === 'mean-squared-error') {
+    const { shape } = output.type;
+    const scale = Math.sqrt(2 / product(shape.slice(1) as number[]));
+    const sign = b.select(b.node('less', [uniform(shape), b.fill(0.5)]), b.fill(-scale), b.fill(scale));
+    const perExample = b.sum(b.mul(output, sign), shape.map((_, i) => i).slice(1));
+    return b.sumAll(b.mul(perExample, valid), 'sampled_loss_sum');
+  }
+  // The largest of logits with Gumbel noise is a draw from their softmax. The least number drawn is 0, whose logarithm is not finite.
+  const logits = logitsOf(b, output);
+  const u = b.node('max', [uniform(logits.type.shape), b.fill(2 ** -25)]);
+  const log = (x: Value): Value => b.node('log', [x]);
+  const noisy = b.sub(logits, log(b.neg(log(u))));
+  const drawn = b.node('argmax', [noisy], { attrs: { axis: logits.type.shape.length - 1 }, name: 'drawn' });
+  return crossEntropy(b, logits, valid, drawn, 'train').sum;
 }
 
 /** The logits behind the output, [N, C] or [N, T, C]: what a head that normalises over all classes has been given. */

@@ -41,7 +41,7 @@ function ownMemory(b: Unplaced, curvature: boolean): string | undefined {
   return curvature ? 'curvature' : 'weights';
 }
 
-/** @param state with, for each entry, whether it belongs to the curvature (factors and their inverses) */
+/** @param state with, for each entry, whether it belongs to the curvature (factors and their inverses), or is like it in that the forward pass does not read it */
 export function placeInArenas(
   state: readonly { readonly buffer: Unplaced; readonly curvature: boolean }[],
   functions: readonly PlannedFunction[],

@@ -5,7 +5,7 @@
  */
 import type { Func, Module, Value } from '../../ir/graph.js';
 import { i32, type Kernel, load, loop, ref, store } from '../../ir/kernel.js';
-import { printLoc, userLoc } from '../../ir/loc.js';
+import { type Loc, printLoc, userLoc } from '../../ir/loc.js';
 import type { Buffer, KernelInfo, Memory, Program, ProgramFunction, Segment, Step } from '../../ir/program.js';
 import { bytesPerElement, concrete, type DType, storedBytes, storedCount } from '../../ir/types.js';
 import type { Region } from '../kernels/region.js';
@@ -32,6 +32,7 @@ export interface Assembled {
 interface PlannedStep {
   readonly kernel: Kernel;
   readonly args: readonly string[];
+  readonly source: string;
   readonly guard?: string;
 }
 
@@ -113,7 +114,8 @@ export function assemble(
     });
     const key = `small ${pattern.join(' ')}`;
     const known = kernels.get(key);
-    if (known) return { kernel: known.kernel, args: [...places.keys()] };
+    const source = sourceOf(members[0].region);
+    if (known) return { kernel: known.kernel, args: [...places.keys()], source };
     const { kernel, args } = joinKernels(own, `k${kernels.size}_small`);
     const infos = members.map(({ region }, i) => describe(own[i].kernel, region));
     const info = {
@@ -124,7 +126,7 @@ export function assemble(
       stopped: `${members.length} small steps in one workgroup`,
     };
     kernels.set(key, { kernel, info });
-    return { kernel, args };
+    return { kernel, args, source };
   };
 
   const states = new Set(module.state.map((s) => s.name));
@@ -144,7 +146,7 @@ export function assemble(
       bytes: storedBytes(entry.type),
       role: entry.role === 'constant' ? 'constant' : 'state',
     };
-    return { buffer, curvature: ['factor', 'inverse', 'history'].includes(entry.role) };
+    return { buffer, curvature: ['factor', 'inverse', 'history', 'accumulator'].includes(entry.role) };
   });
   const placement: { memories: readonly Memory[]; buffers: readonly Buffer[]; waves?: readonly number[] } =
     target === 'wasm'
@@ -163,7 +165,7 @@ export function assemble(
   const binder = target === 'wasm' ? undefined : new Binder(new Map(placement.buffers.map((b) => [b.name, b])));
   const finished = new Map<Kernel, KernelInfo>();
   const functions = plans.map((plan, n) =>
-    toFunction(plan, placement.waves?.[n], ({ kernel, args }, index) => {
+    toFunction(plan, placement.waves?.[n], ({ kernel, args, source }, index) => {
       const bound = binder?.bind(kernel, args) ?? { kernel, args };
       finished.set(bound.kernel, { ...infos.get(kernel)!, name: bound.kernel.name });
       const requires = target === 'wasm' ? { features: ['simd128'], limits: {} } : { features: [], limits: {} };
@@ -171,6 +173,7 @@ export function assemble(
         slot: `s${index}`,
         variants: [{ kernel: bound.kernel.name, requires, cost: modelledCost(kernel, target) }],
         args: bound.args,
+        source,
       };
     }),
   );
@@ -215,16 +218,23 @@ function placeInOne(
   return { memories: [{ name: MEMORY, bytes: at + peak }], buffers };
 }
 
+function printSource(loc: Loc): string {
+  const from = userLoc(loc);
+  return from ? printLoc(from) : '';
+}
+
+const sourceOf = ({ anchor, nodes }: Region): string => printSource((anchor ?? nodes[nodes.length - 1]).loc);
+
 function describe(kernel: Kernel, region?: Region): KernelInfo {
-  const from = userLoc(region?.anchor?.loc ?? kernel.loc);
   return {
     name: kernel.name,
     grid: 1,
     scratch: 0,
+    access: [],
     flops: kernel.flops,
     bytes: kernel.bytes,
     computes: region ? countOps(region) : [],
-    source: from ? printLoc(from) : '',
+    source: printSource(region?.anchor?.loc ?? kernel.loc),
     stopped: region?.stopped ?? '',
   };
 }
@@ -310,10 +320,14 @@ function planFunction(
       buffers.push({ name, dtype, layout: 'dense', shape: [p.length], bytes, role: 'transient', interval });
       return name;
     });
-    return { kernel, args: [...args, ...scratch], guard: region.guard };
+    return { kernel, args: [...args, ...scratch], source: sourceOf(region), guard: region.guard };
   });
   const copies = storage.copies.map(
-    (c): PlannedStep => ({ kernel: copyKernel(c.from), args: [bufferName(c.from), c.state] }),
+    (c): PlannedStep => ({
+      kernel: copyKernel(c.from),
+      args: [bufferName(c.from), c.state],
+      source: printSource(c.from.loc),
+    }),
   );
   return { func, steps: [...steps, ...copies], buffers, bufferName };
 }

@@ -43,6 +43,15 @@ export function nothingToTrain(): UserError {
   );
 }
 
+export function nothingToDraw(output: string, loc: Loc): UserError {
+  return new UserError(
+    208,
+    `--fisher 1mc draws labels from the model, but its output "${output}" is a loss of its own, and says nothing of labels`,
+    'choose --fisher empirical, or the output before the loss (--output NAME) with --loss',
+    loc,
+  );
+}
+
 export function reservedName(name: string, loc: Loc): UserError {
   return new UserError(
     206,
@@ -62,7 +71,7 @@ export function stateName(name: string, loc: Loc): UserError {
 }
 
 const smaller = (batch: number): string =>
-  `compile with a smaller --batch than ${batch}, or a smaller image (--input NAME:Nx3x64x64)`;
+  `compile with a smaller --batch than ${batch} (--accumulate makes a step of several), or a smaller image (--input NAME:Nx3x64x64)`;
 
 /** @param largest bytes of the largest memory, which the target limits */
 export function planTooLarge(

@@ -152,7 +152,7 @@ export const badAugmentation = (text: string, part: string): UserError =>
   new UserError(
     330,
     `'${part}' is not an augmentation (in '${text}')`,
-    '--augment takes flip, crop:PIXELS (less than the image has), mixup:ALPHA (above 0) and erase:PROBABILITY, each at most once, joined by commas',
+    '--augment takes flip, crop:PIXELS (less than the image has), mixup:ALPHA (above 0) and erase:PROBABILITY, each at most once, joined by commas; or none',
   );
 
 export const augmentationNeedsImages = (

@@ -1,10 +1,11 @@
 /**
- * What natural gradient needs beyond a network's own ops: second moments (Kronecker factors), damped inverses, and
- * `refresh`, the one place where a value that is not due falls back to what is stored. Symmetric values are packed.
+ * What a training step needs beyond a network's own ops: second moments (Kronecker factors), damped inverses, `accumulate`, where
+ * the examples of a step come together, and `refresh`, the one place where a value that is not due falls back to what is stored. Symmetric values are packed.
  */
 import {
   concrete,
   elementCount,
+  printType,
   product,
   storedCount,
   symmetric,
@@ -243,6 +244,21 @@ export const curvatureOps = {
           }
       return [out];
     },
+  },
+  /**
+   * (x): the sum of x over all micro-batches of a step. (x, weight): their mean, each weighted by `weight`, f32[], its number of
+   * examples. It is where a step's examples come together: of a single micro-batch, x itself.
+   */
+  accumulate: {
+    arity: [1, 2],
+    fuse: 'composite',
+    infer: ([x, weight]) => {
+      if (x.dtype !== 'f32') fail(`x must be f32, not ${printType(x)}`);
+      if (weight && (weight.dtype !== 'f32' || weight.shape.length > 0)) fail('the weight must be f32[]');
+      return [x];
+    },
+    evaluate: ([x]) => [x.data],
+    flops: () => 0,
   },
   /** (fresh, stored): fresh where the node's guard is on, else stored; shares the stored state's buffer. */
   refresh: {

@@ -29,6 +29,7 @@ const roles = Object.keys({
   factor: 0,
   inverse: 0,
   history: 0,
+  accumulator: 0,
   schedule: 0,
   counter: 0,
 } satisfies Record<StateRole, 0>) as readonly StateRole[];

@@ -66,6 +66,7 @@ class ProgramParser extends Grammar {
     this.CONSUME1(marks.assign);
     const scratch = this.SUBRULE1(this.number);
     const dispatch = this.OPTION(() => this.SUBRULE(this.dispatch));
+    const access = this.SUBRULE(this.access);
     this.CONSUME(words.flops);
     this.CONSUME2(marks.assign);
     const flops = this.SUBRULE2(this.number);
@@ -78,7 +79,7 @@ class ProgramParser extends Grammar {
     const source = this.SUBRULE(this.string);
     this.CONSUME(words.stopped);
     const stopped = this.SUBRULE1(this.string);
-    return { name, grid, scratch, flops, bytes, computes, source, stopped, ...(dispatch && { dispatch }) };
+    return { name, grid, scratch, access, flops, bytes, computes, source, stopped, ...(dispatch && { dispatch }) };
   });
 
   private dispatch = this.RULE('dispatch', (): NonNullable<KernelInfo['dispatch']> => {
@@ -86,8 +87,12 @@ class ProgramParser extends Grammar {
     const x = this.SUBRULE(this.int);
     this.CONSUME(marks.comma);
     const y = this.SUBRULE1(this.int);
-    this.CONSUME(words.access);
+    return { workgroups: [x, y] };
+  });
+
+  private access = this.RULE('access', (): KernelInfo['access'] => {
     const access: (typeof accesses)[number][] = [];
+    this.CONSUME(words.access);
     this.CONSUME(marks.leftBracket);
     this.MANY_SEP({
       SEP: marks.comma,
@@ -97,7 +102,7 @@ class ProgramParser extends Grammar {
       },
     });
     this.CONSUME(marks.rightBracket);
-    return { workgroups: [x, y], access };
+    return access;
   });
 
   private port = this.RULE('port', (): Port => {
@@ -144,12 +149,14 @@ class ProgramParser extends Grammar {
     const first = this.SUBRULE1(this.name);
     const args = this.SUBRULE(this.names);
     const variants = [this.SUBRULE(this.costs, { ARGS: [first] })];
+    this.CONSUME(words.source);
+    const source = this.SUBRULE(this.string);
     this.MANY(() => {
       this.CONSUME(reserved.else);
       const next = this.SUBRULE2(this.name);
       variants.push(this.SUBRULE1(this.costs, { ARGS: [next] }));
     });
-    return { slot, variants, args };
+    return { slot, variants, args, source };
   });
 
   private segment = this.RULE('segment', (): Segment => {

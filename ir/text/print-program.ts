@@ -11,13 +11,13 @@ function bufferRow(b: Buffer): string[] {
 }
 
 function dispatch({ dispatch: d }: KernelInfo): string {
-  return d ? ` dispatch ${d.workgroups.join(', ')} access [${d.access.join(', ')}]` : '';
+  return d ? ` dispatch ${d.workgroups.join(', ')}` : '';
 }
 
 function kernelRow(k: KernelInfo): string[] {
   return [
     writeName(k.name),
-    `grid=${writeNumber(k.grid)} scratch=${writeNumber(k.scratch)}${dispatch(k)}`,
+    `grid=${writeNumber(k.grid)} scratch=${writeNumber(k.scratch)}${dispatch(k)} access [${k.access.join(', ')}]`,
     `flops=${writeNumber(k.flops)} bytes=${writeNumber(k.bytes)}`,
     `computes [${k.computes.map(writeName).join(', ')}]`,
     `source ${JSON.stringify(k.source)} stopped ${JSON.stringify(k.stopped)}`,
@@ -33,12 +33,14 @@ function variant(v: Variant): string {
   return `cost ${writeNumber(v.cost)}${requires.length > 0 ? ` requires ${requires.join(', ')}` : ''}`;
 }
 
-/** The first variant with the arguments; on lines of their own, what runs where it cannot. */
+/** The first variant with the arguments and the source; on lines of their own, what runs where it cannot. */
 function stepRows(s: Step): string[][] {
   const slot = `${writeName(s.slot)}:`;
   const args = `[${s.args.map(writeName).join(', ')}]`;
   return s.variants.map((v, i) =>
-    i === 0 ? [slot, writeName(v.kernel), args, variant(v)] : ['  else', writeName(v.kernel), '', variant(v)],
+    i === 0
+      ? [slot, writeName(v.kernel), args, `${variant(v)} source ${JSON.stringify(s.source)}`]
+      : ['  else', writeName(v.kernel), '', variant(v)],
   );
 }
 

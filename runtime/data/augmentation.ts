@@ -18,11 +18,12 @@ export interface Augmentation {
 }
 
 /**
- * Reads `flip,crop:4,mixup:0.4,erase:0.5`, in any order. UserError E330 where it says something else, E331 where the model takes no
+ * Reads `flip,crop:4,mixup:0.4,erase:0.5`, in any order, or `none`. UserError E330 where it says something else, E331 where the model takes no
  * images [C,H,W], E332 where mixup lacks soft labels.
  */
 export function parseAugmentation(text: string, manifest: Manifest): Augmentation {
   const found: { -readonly [K in keyof Augmentation]: Augmentation[K] } = {};
+  if (text.trim() === 'none') return found;
   for (const part of text.split(',').map((p) => p.trim())) {
     const [name, value, ...more] = part.split(':');
     const number = value === undefined || value.trim() === '' ? Number.NaN : Number(value);
@@ -45,6 +46,21 @@ export function parseAugmentation(text: string, manifest: Manifest): Augmentatio
   }
   check(found, manifest);
   return found;
+}
+
+/** The changes that a preset asks for: alpha of running mixup, which is nothing where labels are numbers of classes. */
+export function presetAugmentation(mixup: number, manifest: Manifest): Augmentation | undefined {
+  return mixup > 0 && canMix(manifest) ? { mixup } : undefined;
+}
+
+/** Whether examples and labels are numbers whose means have a meaning. */
+export const canMix = (manifest: Manifest): boolean =>
+  dataInput(manifest).dtype === 'f32' && manifest.loss.target?.dtype === 'f32';
+
+/** As the user would write it. */
+export function describeAugmentation({ flip, crop, mixup, erase }: Augmentation): string {
+  const numbers = Object.entries({ crop, mixup, erase }).filter(([, v]) => v !== undefined);
+  return [...(flip ? ['flip'] : []), ...numbers.map(([name, v]) => `${name}:${v}`)].join(',');
 }
 
 function check({ flip, crop, erase, mixup }: Augmentation, manifest: Manifest): void {

@@ -17,6 +17,7 @@ import { Refreshes } from './refreshes.js';
 import type { DoneReport, EpochReport, Evaluation, Reporter } from './report.js';
 import { dampingAt, klBound, learningRate, momentumAt } from './schedules.js';
 import { describeSettings, type Settings } from './settings.js';
+import { batchesOf, TrainingStep } from './step.js';
 
 export interface TrainingData {
   readonly train: Dataset;
@@ -52,7 +53,11 @@ export async function train(
   reporter: Reporter = {},
   keeper?: Keeper,
 ): Promise<DoneReport> {
-  const loader = new Loader(data.train, manifest, { ...data, seed: settings.seed, total: settings.totalSteps });
+  const loader = new Loader(data.train, manifest, {
+    ...data,
+    seed: settings.seed,
+    total: batchesOf(settings, settings.totalSteps).first,
+  });
   try {
     return await trainOn(loader, device, manifest, data, settings, reporter, keeper);
   } finally {
@@ -69,7 +74,7 @@ async function trainOn(
   reporter: Reporter,
   keeper?: Keeper,
 ): Promise<DoneReport> {
-  const feed = new Feed(device, manifest, 'train');
+  const training = new TrainingStep(device, manifest, loader, settings);
   const kept = keeper?.restore(loader);
   const refreshes = settings.staleness && new Refreshes(manifest, settings.staleness, kept?.refreshes);
   const started = performance.now();
@@ -81,6 +86,7 @@ async function trainOn(
     device: device.description,
     settings,
     batch: manifest.batch.train,
+    augmentation: data.augmentation,
     trainExamples: data.train.count,
     validationExamples: data.validation?.count ?? 0,
     continuedAfter: kept?.step ?? 0,
@@ -100,12 +106,9 @@ async function trainOn(
     const epochStarted = performance.now() - 1000 * sum.seconds;
     const seconds = (): number => (performance.now() - epochStarted) / 1000;
     for (let inEpoch = true; inEpoch; ) {
-      const batch = await loader.batch(step);
       const scalars = scalarsAt(settings, step);
-      // The batch is drawn on one device, so that its first row is the first of the whole batch.
-      const rng = Int32Array.of(settings.seed, step, 0);
       const { dispatches, submissions } = device;
-      const metrics = await feed.run(batch, rng, scalars, refreshes?.begin(step + 1));
+      const metrics = await training.run(step, scalars, refreshes?.begin(step + 1));
       perStep = { dispatches: device.dispatches - dispatches, submissions: device.submissions - submissions };
       step++;
       const refreshedNow = refreshes?.end(step, metrics);
@@ -168,7 +171,9 @@ export async function evaluate(device: Device, manifest: Manifest, data: Dataset
   const arrays = batchArrays(manifest, 'eval');
   let [classified, ranked] = [false, false];
   for (const rows of batches(inOrder(data.count), manifest.batch.eval)) {
-    const metrics = await feed.run(fillBatch(arrays, data, rows), Int32Array.of(0, 0, 0), {});
+    feed.batch(fillBatch(arrays, data, rows), Int32Array.of(0, 0, 0));
+    await feed.run();
+    const metrics = await feed.metrics();
     sum.loss += metrics.loss_sum;
     sum.correct += metrics.correct ?? 0;
     sum.top5 += metrics.top5 ?? 0;

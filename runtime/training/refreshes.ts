@@ -3,6 +3,7 @@
  * account of it. A decision for step t uses what is known of steps up to t-1-lag.
  */
 import type { Manifest } from '../../ir/artifact.js';
+import { SAMPLED } from '../../ir/fisher.js';
 import { changeOf, due, inverseOf, piOf } from '../../ir/staleness.js';
 import { product } from '../../ir/types.js';
 import type { Guards } from '../devices/device.js';
@@ -101,6 +102,8 @@ export class Refreshes {
 
   private guardsOff(names: ReadonlySet<string>): Set<string> {
     const off = new Set<string>();
+    // Statistics of inputs need no labels.
+    if ([...names].every(isInput)) off.add(SAMPLED);
     for (const { name } of this.statistics) {
       if (names.has(name)) continue;
       off.add(due(name));

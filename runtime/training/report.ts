@@ -2,6 +2,7 @@
  * What a run tells whoever watches it. Losses are means over examples; accuracies are fractions, absent for regression.
  */
 import type { Manifest } from '../../ir/artifact.js';
+import type { Augmentation } from '../data/augmentation.js';
 import type { RefreshShares, Statistic, StepRefreshes } from './refreshes.js';
 import type { Settings } from './settings.js';
 
@@ -11,6 +12,8 @@ export interface StartReport {
   readonly device: string;
   readonly settings: Settings;
   readonly batch: number;
+  /** Random changes of training examples. */
+  readonly augmentation?: Augmentation;
   readonly trainExamples: number;
   readonly validationExamples: number;
   /** Steps that were done before, by the run that is continued; 0 for a new run. */

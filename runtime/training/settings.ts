@@ -4,11 +4,13 @@
  */
 import type { Defaults, Manifest } from '../../ir/artifact.js';
 import { type MomentumRule, type PresetName, resolvePreset } from '../../ir/presets.js';
+import { canMix } from '../data/augmentation.js';
 import type { Damping, Schedule } from './schedules.js';
 
 export interface Overrides {
   readonly preset?: PresetName;
   readonly epochs?: number;
+  readonly accumulate?: number;
   readonly steps?: number;
   readonly lr?: number;
   readonly lrSchedule?: Schedule['kind'];
@@ -54,6 +56,9 @@ export interface Settings {
   readonly preset: string;
   readonly totalSteps: number;
   readonly stepsPerEpoch: number;
+  /** Batches in a step, where the epoch has as many left; 1: the program does not accumulate, or need not. */
+  readonly accumulate: number;
+  readonly batchesPerEpoch: number;
   readonly schedule: Schedule;
   readonly momentum: number;
   readonly momentumRule: MomentumRule;
@@ -71,9 +76,17 @@ export interface Settings {
 }
 
 /** The hyper-parameters that a run begins with. UserError E605 where a preset is for another optimizer. */
-function beginning(manifest: Manifest, preset: PresetName | undefined): Defaults {
-  return preset === undefined ? manifest.defaults : resolvePreset(preset, manifest.optimizer, manifest.batch.train);
+export function hyperParameters(
+  manifest: Manifest,
+  { preset, accumulate }: Pick<Overrides, 'preset' | 'accumulate'>,
+): Defaults {
+  if (preset === undefined) return manifest.defaults;
+  return resolvePreset(preset, manifest.optimizer, manifest.batch.train * accumulation(manifest, accumulate));
 }
+
+/** Batches in a step; a program without `accumulate` takes one. */
+const accumulation = ({ defaults }: Manifest, asked: number | undefined): number =>
+  defaults.accumulate === undefined ? 1 : (asked ?? defaults.accumulate);
 
 /**
  * @param examples size of the training set
@@ -82,8 +95,10 @@ function beginning(manifest: Manifest, preset: PresetName | undefined): Defaults
  */
 export function resolveSettings(manifest: Manifest, overrides: Overrides, examples: number): Settings {
   const { batch } = manifest;
-  const defaults = beginning(manifest, overrides.preset);
-  const stepsPerEpoch = Math.ceil(examples / batch.train);
+  const defaults = hyperParameters(manifest, overrides);
+  const accumulate = accumulation(manifest, overrides.accumulate);
+  const batchesPerEpoch = Math.ceil(examples / batch.train);
+  const stepsPerEpoch = Math.ceil(batchesPerEpoch / accumulate);
   const totalSteps = overrides.steps ?? Math.max(1, Math.round((overrides.epochs ?? defaults.epochs) * stepsPerEpoch));
   const compiled = graphOf(manifest);
   const klClip = compiled.clips ? (overrides.klClip ?? defaults.kl_clip ?? 0) : 0;
@@ -91,6 +106,8 @@ export function resolveSettings(manifest: Manifest, overrides: Overrides, exampl
     preset: defaults.preset,
     totalSteps,
     stepsPerEpoch,
+    accumulate,
+    batchesPerEpoch,
     schedule: {
       kind: overrides.lrSchedule ?? defaults.lr_schedule,
       lr: overrides.lr ?? defaults.lr,
@@ -142,11 +159,15 @@ export function graphOf({ defaults }: Manifest) {
 
 /** What a preset of the run asks of the graph that the artifact does not have, each with the option of `compile` that gives it. */
 export function presetMisfits(manifest: Manifest, preset: PresetName): string[] {
-  const wanted = beginning(manifest, preset);
+  const wanted = hyperParameters(manifest, { preset });
   const compiled = graphOf(manifest);
   const rescaling = wanted.weight_rescaling ?? 'off';
   const misfits: string[] = [];
   if ((wanted.kl_clip ?? 0) !== 0 && !compiled.clips) misfits.push('a KL clip (compile --kl-clip on)');
+  const staleness = wanted.staleness ?? 'off';
+  if (staleness !== (manifest.defaults.staleness ?? 'off') && staleness !== 'off')
+    misfits.push(`${staleness} staleness (compile --staleness ${staleness})`);
+  if ((wanted.mixup ?? 0) > 0 && !canMix(manifest)) misfits.push('examples that mix (compile --labels soft)');
   if (wanted.weight_decay !== 0 && !compiled.decays) misfits.push('weight decay (compile --weight-decay on)');
   if (rescaling !== compiled.rescaling)
     misfits.push(`weight rescaling ${rescaling}, not ${compiled.rescaling} (compile --weight-rescaling ${rescaling})`);
@@ -195,6 +216,8 @@ const optionOf: Readonly<Record<string, string>> = {
   preset: '--preset',
   totalSteps: '--epochs or --steps',
   stepsPerEpoch: 'steps in an epoch',
+  accumulate: '--accumulate',
+  batchesPerEpoch: 'batches in an epoch',
   'schedule.kind': '--lr-schedule',
   'schedule.lr': '--lr',
   'schedule.power': '--lr-power',

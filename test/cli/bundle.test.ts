@@ -1,14 +1,14 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import onnxProto from 'onnx-proto';
 import { describe, expect, it } from 'vitest';
 import { compile } from '../../compiler/compile.js';
-import { temporaryFolder, writeTiny } from '../runtime/tiny-artifact.js';
+import { temporaryFolder, writeTiny, writeTrapping } from '../runtime/tiny-artifact.js';
 
 const execute = promisify(execFile);
 
@@ -96,6 +96,49 @@ describe('the bundled runtime', () => {
   it('has no compiler, and says so as an unknown command', async () => {
     const { code, err } = await run('dist/runtime.mjs', ['compile', 'model.onnx']);
     expect(err).toMatch(/^error E\d{3}: unknown command 'compile'/);
+    expect(code).toBe(1);
+  });
+});
+
+describe.each([COMMAND, 'dist/runtime.mjs'])('threads of %s', (command) => {
+  it('compute, and end with the run', async () => {
+    const folder = temporaryFolder();
+    const artifact = join(folder, 'digits.spngd');
+    const digits = compile(readFileSync('examples/digits/digits.onnx'), 'digits.onnx', {
+      init: 'he-normal',
+      targets: ['wasm'],
+    });
+    for (const [name, bytes] of digits.files) {
+      mkdirSync(dirname(join(artifact, name)), { recursive: true });
+      writeFileSync(join(artifact, name), bytes);
+    }
+    const data = ['--data', 'examples/digits/digits.csv.gz', '--normalize', '0,16', '--steps', '5'];
+    const trained: string[] = [];
+    for (const threads of [1, 3]) {
+      const out = join(folder, `out${threads}`);
+      const result = await run(command, ['run', artifact, ...data, '--threads', `${threads}`, '--out', out]);
+      expect({ code: result.code, err: result.err }).toEqual({ code: 0, err: '' });
+      expect(result.out).toContain(`on WebAssembly SIMD, ${threads} thread`);
+      trained.push(hash(readFileSync(join(out, 'weights.safetensors'))));
+    }
+    expect(trained[1]).toBe(trained[0]);
+  });
+
+  it('end with an error, too', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'd.csv'), '1,1,0\n3,1,0\n');
+    const args = [
+      'run',
+      writeTrapping(),
+      '--data',
+      join(folder, 'd.csv'),
+      '--threads',
+      '3',
+      '--out',
+      join(folder, 'out'),
+    ];
+    const { code, err } = await run(command, args);
+    expect(err).toMatch(/^error E424: .*\n.*train\.s0 \(copy2\)/);
     expect(code).toBe(1);
   });
 });

@@ -133,6 +133,25 @@ describe('spngdc run', () => {
     expect(out).toMatch(/^trained 2 steps in .*\n(wrote .*\n){4}$/);
   });
 
+  it('shows where the time goes with --profile', async () => {
+    const folder = temporaryFolder();
+    const args = ['run', writeTiny(), '--data', csv(1, 3), '--profile', '--device', 'cpu', '--out', folder];
+    const { out } = await spngdc(...args, '--quiet');
+    expect(out).toMatch(/\nprofile: 3 x train \(.* ms each\); 1 thread, .*% of their time in kernels\n/);
+    expect(out).toMatch(/\none thread reaches \S+ GFLOP\/s in a register tile and \S+ GB\/s copying\n/);
+    expect(out).toMatch(/\n {2}copy2 +copy +3 +\S+ ms +\S+% +0\.0 +\S+ +\d+% of GB\/s +-\n/);
+    expect(out).toContain(`wrote ${join(folder, 'trace.json')}\n`);
+    const trace = JSON.parse(readFileSync(join(folder, 'trace.json'), 'utf8'));
+    const trained = trace.traceEvents.filter((e: { ph: string; name: string }) => e.ph === 'X' && e.name === 'train');
+    expect(trained).toHaveLength(4);
+    const json = (await spngdc(...args, '--json', '--quiet')).out
+      .trimEnd()
+      .split('\n')
+      .map((l) => JSON.parse(l));
+    expect(json.map((l) => l.event)).toEqual(['done', 'profile', 'written']);
+    expect(json[1].kernels.map((k: { kernel: string }) => k.kernel).sort()).toEqual(['copy1', 'copy2']);
+  });
+
   const results = (): string => join(temporaryFolder(), 'results');
   it.each([
     ['501', 'a loss that is not finite', () => ['run', writeTiny(), '--data', csv(1, 2), '--normalize', '0,1e-45']],
@@ -167,6 +186,12 @@ describe('spngdc run', () => {
       'a KL clip that was not compiled in',
       () => ['run', writeTiny((m) => (m.defaults.kl_clip = 0)), '--data', csv(1), '--kl-clip', '1'],
     ],
+    [
+      '603',
+      'threads of the processor on a GPU',
+      () => ['run', writeTiny(), '--data', csv(1), '--threads', '2', '--device', 'gpu'],
+    ],
+    ['600', 'no threads', () => ['run', writeTiny(), '--data', csv(1), '--threads', '0']],
     [
       '605',
       'the paper for sgd',

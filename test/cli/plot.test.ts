@@ -74,6 +74,23 @@ describe('curves', () => {
     expect(svg.match(/<polyline points="[\d., ]+"/g)).toHaveLength(3);
     expect(svg).not.toContain('NaN');
   });
+  it('show below them in which steps each statistic was refreshed', () => {
+    const names = Array.from({ length: 90 }, (_, k) => `a/very/long/name/of<layer${k}>.A`);
+    // The first in every step, the second in each fourth of 800, which four share a column; the others in the first step.
+    const steps = Array.from({ length: 800 }, (_, i) => ({
+      step: i + 1,
+      staleness: names.map((_, k) => (k === 0 ? 0 : k === 1 ? i % 4 : i)),
+    }));
+    const svg = curvesSvg([{ series: [line], options }], { names, steps });
+    const rows = [...svg.matchAll(/<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" .*fill-opacity="([\d.]+)"/g)];
+    expect(rows).toHaveLength(90);
+    expect(rows[0].slice(3)).toEqual([rows[1][3], '1.00']);
+    expect(rows[1][4]).toBe('0.25');
+    expect(rows[2].slice(1)).toEqual([rows[0][1], expect.any(String), (Number(rows[0][3]) / 200).toFixed(1), '0.25']);
+    expect(svg).not.toContain('NaN');
+    expect(svg).not.toContain('of<layer');
+    expect(svg).toContain('layer0&#62;.A</text>');
+  });
 });
 
 it('text for people', () => {

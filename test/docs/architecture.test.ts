@@ -15,6 +15,8 @@ const stages = runPasses(tinyModel(), 'tiny.onnx', { batch: 8 });
 
 const [wasm, webgpu] = stages.code;
 const [adaptive] = runPasses(tinyModel(), 'tiny.onnx', { batch: 8, staleness: 'adaptive', targets: ['wasm'] }).code;
+const several = runPasses(tinyModel(), 'tiny.onnx', { batch: 8, accumulate: 4, targets: ['wasm'] });
+const drawn = runPasses(tinyModel(), 'tiny.onnx', { batch: 8, fisher: '1mc', targets: ['wasm'] });
 /** The first layer on a GPU: its product with bias and Relu. */
 const layer = webgpu.kernels.find(
   (k) => k.name === webgpu.program.functions.find((f) => f.name === 'train')!.segments[0].steps[0].variants[0].kernel,
@@ -26,6 +28,8 @@ const texts: Record<string, string> = {
   'tiny.kernels.spn': wasm.kernels.map(printKernel).join('\n'),
   'tiny.program.spn': printProgram(wasm.program),
   'tiny.adaptive.program.spn': printProgram(adaptive.program),
+  'tiny.accumulate.train.spn': printModule(several.train),
+  'tiny.1mc.train.spn': printModule(drawn.train),
   'tiny.webgpu.kernels.spn': webgpu.kernels.map(printKernel).join('\n'),
   'tiny.webgpu.program.spn': printProgram(webgpu.program),
   'tiny.layer.wgsl': printWgsl(layer),
@@ -61,6 +65,8 @@ describe('the running example', () => {
     expect(blocks.map((b) => b[1])).toEqual([
       'tiny.model.spn',
       'tiny.train.spn',
+      'tiny.1mc.train.spn',
+      'tiny.accumulate.train.spn',
       'tiny.kernels.spn',
       'tiny.layer.wgsl',
       'tiny.program.spn',

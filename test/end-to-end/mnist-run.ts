@@ -29,21 +29,14 @@ interface Trained {
   readonly seconds: number;
 }
 
-export function trainOnce(seed: number, amount: readonly string[]): Trained {
+/** @param batch examples at a time, and how many times a step */
+export function trainOnce(seed: number, amount: readonly string[], batch: readonly [number, number?] = [128]): Trained {
+  const [size, times] = batch;
   const artifact = join(dir, `mnist-${seed}.spngd`);
+  const accumulate = times === undefined ? [] : ['--accumulate', `${times}`];
   spngdc(
-    'compile',
-    model,
-    '-o',
-    artifact,
-    '--batch',
-    '128',
-    '--eval-batch',
-    '500',
-    '--init',
-    'he-normal',
-    '--seed',
-    `${seed}`,
+    ...['compile', model, '-o', artifact, '--batch', `${size}`, ...accumulate, '--eval-batch', '500'],
+    ...['--init', 'he-normal', '--seed', `${seed}`],
   );
   const out = join(dir, `out-${seed}`);
   const started = performance.now();

@@ -1,6 +1,7 @@
 /**
  * Runs a compiled model's functions both on a device and in the float64 evaluator, from the same state and inputs.
  */
+import { expect } from 'vitest';
 import { type CompileOptions, compile, runPasses, type Stages } from '../../compiler/compile.js';
 import { MANIFEST, type Target } from '../../ir/artifact.js';
 import { manifestSchema } from '../../ir/artifact-schema.js';
@@ -13,8 +14,9 @@ import type { Device } from '../../runtime/devices/device.js';
 import { openDevice } from '../../runtime/devices/open.js';
 import { WasmDevice } from '../../runtime/devices/wasm/device.js';
 import { useSwiftShader } from '../targets/swiftshader.mjs';
+import { relativeError } from './relative-error.js';
 
-export { relativeError } from './relative-error.js';
+export { relativeError };
 
 export interface OnDevice<D extends Device = Device> {
   readonly stages: Stages;
@@ -109,4 +111,28 @@ export function both(
 
 export function outputBuffer(on: OnDevice, func: string, output: string): string {
   return on.device.program.functions.find((f) => f.name === func)!.outputs.find((o) => o.name === output)!.buffer;
+}
+
+/** f32 against f64: sums of some hundred products, inverses of factors damped with 1e-2, as for whole models. */
+const TOLERANCE = 5e-4;
+const FLOOR = 1e-4;
+
+/** Runs `name` on the device, and expects of all that it changes what the evaluator says; returns its metrics, if it has any. */
+export async function follows(on: OnDevice, name: string, inputs: Data): Promise<Readonly<Record<string, number>>> {
+  const func = findFunction(on.stages.placed, name);
+  const state: Record<string, Float64Array> = {};
+  for (const v of func.reads) state[v.name] = Float64Array.from((await on.device.read(v.name)) as Float32Array);
+  const want = evaluate(func, inputs, state);
+  for (const i of on.device.program.functions.find((f) => f.name === name)!.inputs)
+    on.device.write(i.buffer, inputs[i.name]);
+  await on.device.run(name);
+  for (const u of func.updates) {
+    const got = (await on.device.read(u.state)) as Float32Array;
+    expect(relativeError(got, want.state[u.state], FLOOR), u.state).toBeLessThan(TOLERANCE);
+  }
+  const names = on.stages.metrics[name] ?? [];
+  if (names.length === 0) return {};
+  const metrics = (await on.device.read(outputBuffer(on, name, 'metrics'))) as Float32Array;
+  expect(relativeError(metrics, want.outputs.metrics)).toBeLessThan(TOLERANCE);
+  return Object.fromEntries(names.map((m, i) => [m, metrics[i]]));
 }

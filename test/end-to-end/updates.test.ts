@@ -5,15 +5,11 @@
 import { describe, expect, it } from 'vitest';
 import type { CompileOptions } from '../../compiler/compile.js';
 import type { Target } from '../../ir/artifact.js';
-import { evaluate } from '../../ir/evaluate.js';
 import { findFunction } from '../../ir/graph.js';
 import { floats, node, onnxFile, valueInfo } from '../frontend/make-onnx.js';
 import { noise } from '../nets.js';
-import { type Data, inputsFor, loadOn, type OnDevice, outputBuffer, relativeError } from './on-device.js';
+import { follows, inputsFor, loadOn } from './on-device.js';
 
-/** f32 against f64: sums of some hundred products, inverses of factors damped with 1e-2, as for whole models. */
-const TOLERANCE = 5e-4;
-const FLOOR = 1e-4;
 const CLASSES = 8;
 
 const random = (name: string, dims: readonly number[], key: number) =>
@@ -53,26 +49,9 @@ const forms: Record<string, CompileOptions> = {
   sgd: { optimizer: 'sgd' },
   lars: { optimizer: 'lars' },
   'lars without decay': { optimizer: 'lars', weightDecay: false },
-  'spngd of the paper': { preset: 'sp-ngd-4k' },
+  'spngd of the paper': { preset: 'sp-ngd-4k', staleness: 'off' },
   'spngd with decay, shrinking': { weightDecay: true, weightRescaling: 'shrink' },
 };
-
-async function follows(on: OnDevice, name: string, inputs: Data): Promise<Readonly<Record<string, number>>> {
-  const func = findFunction(on.stages.placed, name);
-  const state: Record<string, Float64Array> = {};
-  for (const v of func.reads) state[v.name] = Float64Array.from((await on.device.read(v.name)) as Float32Array);
-  const want = evaluate(func, inputs, state);
-  for (const i of on.device.program.functions.find((f) => f.name === name)!.inputs)
-    on.device.write(i.buffer, inputs[i.name]);
-  await on.device.run(name);
-  const metrics = (await on.device.read(outputBuffer(on, name, 'metrics'))) as Float32Array;
-  expect(relativeError(metrics, want.outputs.metrics)).toBeLessThan(TOLERANCE);
-  for (const u of func.updates) {
-    const got = (await on.device.read(u.state)) as Float32Array;
-    expect(relativeError(got, want.state[u.state], FLOOR), u.state).toBeLessThan(TOLERANCE);
-  }
-  return Object.fromEntries(on.stages.metrics[name].map((m, i) => [m, metrics[i]]));
-}
 
 /** A software driver takes long to compile kernels: there, forms that no other one contains. */
 const covering = ['lars', 'spngd of the paper', 'spngd with decay, shrinking'];

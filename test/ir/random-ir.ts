@@ -388,6 +388,7 @@ export function randomProgram(r: Rng): Program {
       name: name(r),
       grid: r.int(1, 1e6),
       scratch: r.int(0, 1e6),
+      access: r.list(0, 3, () => r.pick(['read', 'readwrite'] as const)),
       flops: number(r),
       bytes: number(r),
       computes: r.list(0, 3, () => name(r)),
@@ -396,7 +397,6 @@ export function randomProgram(r: Rng): Program {
       ...(r.chance(0.5) && {
         dispatch: {
           workgroups: [r.int(1, 65535), r.int(1, 99)] as const,
-          access: r.list(0, 3, () => r.pick(['read', 'readwrite'] as const)),
         },
       }),
     })),
@@ -412,6 +412,7 @@ export function randomProgram(r: Rng): Program {
           slot: `s${i}`,
           variants: r.list(1, 3, variant),
           args: r.list(0, 4, () => name(r)),
+          source: name(r),
         })),
       })),
     })),

@@ -91,8 +91,8 @@ buffers {
 }
 
 kernels {
-  k_matmul        grid=32 scratch=0 flops=102760448 bytes=2269184 computes [matmul, relu] source "onnx:/fc1/Gemm(Gemm)" stopped "the next op reduces"
-  k_matmul_scalar grid=1 scratch=0  flops=102760448 bytes=2269184 computes [matmul]       source ""                     stopped ""
+  k_matmul        grid=32 scratch=0 access [read, readwrite] flops=102760448 bytes=2269184 computes [matmul, relu] source "onnx:/fc1/Gemm(Gemm)" stopped "the next op reduces"
+  k_matmul_scalar grid=1 scratch=0  access [read, readwrite] flops=102760448 bytes=2269184 computes [matmul]       source ""                     stopped ""
 }
 
 function @train (
@@ -101,11 +101,11 @@ function @train (
   gradient(fc1.weight) = fc1.weight
 ) {
   segment forward {
-    s0: k_matmul        [fc1.weight, train.h1] cost 0.002 requires simd, memory >= 65536
+    s0: k_matmul        [fc1.weight, train.h1] cost 0.002 requires simd, memory >= 65536 source "onnx:/fc1/Gemm(Gemm)"
       else k_matmul_scalar                     cost 0.02
   }
   segment curvature when due(fc1.weight.A) {
-    s1: k_matmul [fc1.weight, train.h1] cost 0.002
+    s1: k_matmul [fc1.weight, train.h1] cost 0.002 source ""
   }
 }
 `;
@@ -148,6 +148,7 @@ describe('examples', () => {
     expect(p.functions[0].segments[0].steps[0]).toEqual({
       slot: 's0',
       args: ['fc1.weight', 'train.h1'],
+      source: 'onnx:/fc1/Gemm(Gemm)',
       variants: [
         { kernel: 'k_matmul', cost: 0.002, requires: { features: ['simd'], limits: { memory: 65536 } } },
         { kernel: 'k_matmul_scalar', cost: 0.02, requires: { features: [], limits: {} } },

@@ -44,6 +44,9 @@ train @train (
 
   it('accepts the example', () => verifyModule(parseModule(good)));
 
+  it('lets what is due read the second backward pass, which runs wherever something is due that reads it', () =>
+    verifyModule(parseModule(altered(good, 'ones=false} when due(A)', 'ones=false} when sampled'))));
+
   it.each([
     ['matmul x, w {ta=false, tb=false}', 'matmul x {ta=false, tb=false}', 'y = matmul: has 1 operands, needs 2'],
     ['matmul x, w {ta=false, tb=false}', 'matmul x, w {ta=false}', 'y = matmul: attribute tb is missing'],
@@ -55,6 +58,7 @@ train @train (
     ['y: f32[N,3]', 'y: f32[N,3]@owner(1)', 'has an owner at level train'],
     ['add M, M when due(A)', 'add M, M', 'reads M, which exists only when due(A), in steps when always'],
     ['add M, M when due(A)', 'add M, M when due(B)', 'reads M, which exists only when due(A), in steps when due(B)'],
+    ['add M, M when due(A)', 'add M, M when sampled', 'reads M, which exists only when due(A), in steps when sampled'],
     ['refresh twice, A when due(A)', 'refresh twice, A', 'A.new = refresh: refresh needs a guard'],
     ['refresh twice, A when due(A)', 'refresh A, twice when due(A)', 'the stored value twice exists only when due(A)'],
     ['neg A.new', 'neg A.new when ""', 'its guard has no name'],
@@ -240,12 +244,12 @@ buffers {
   t2: f32[16] transient main + 512, 512 bytes
 }
 kernels {
-  k grid=1 scratch=0 flops=0 bytes=0 computes [] source "" stopped ""
+  k grid=1 scratch=0 access [read, readwrite] flops=0 bytes=0 computes [] source "" stopped ""
 }
 function @f (x = x) -> (y = t) {
   segment main {
-    s0: k [w, t] cost 1
-    s1: k [t, t2] cost 1
+    s0: k [w, t] cost 1 source ""
+    s1: k [t, t2] cost 1 source ""
   }
 }
 `;

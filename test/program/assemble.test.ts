@@ -11,6 +11,7 @@ import { addInit } from '../../compiler/passes/add-init.js';
 import { mergeCommonSubexpressions } from '../../compiler/passes/common-subexpressions.js';
 import { removeDeadCode } from '../../compiler/passes/dead-code.js';
 import { expandComposites } from '../../compiler/passes/expand-composites.js';
+import { splitMicroBatches } from '../../compiler/passes/split-micro-batches.js';
 import { assemble } from '../../compiler/program/assemble.js';
 import { evaluate } from '../../ir/evaluate.js';
 import { findFunction, type Module } from '../../ir/graph.js';
@@ -23,7 +24,7 @@ import { type By, ProgramRun } from './run-program.js';
 const scalars: Record<string, number> = { lr: 0.05, momentum: 0.9, damping: 0.02, kl_bound: 1e-2, weight_decay: 1e-3 };
 
 function finished(module: Module, optimizer: 'spngd' | 'sgd', weightRescaling: 'off' | 'shrink' | 'always'): Module {
-  const updated = insertUpdate(module, { optimizer, weightRescaling }).module;
+  const updated = splitMicroBatches(insertUpdate(module, { optimizer, weightRescaling }).module, false);
   const done = addInit(removeDeadCode(mergeCommonSubexpressions(expandComposites(updated))));
   verifyModule(done);
   return done;

@@ -164,6 +164,20 @@ describe('a run that dies is continued bit for bit', () => {
     400_000,
   );
 
+  it('where a step accumulates several batches', async () => {
+    // Three batches of 2 are a step; the epoch's last step has two, of which the second is not full.
+    const artifact = artifactOf('wasm', { batch: 2, accumulate: 3 });
+    const whole = await live({ artifact, out: temporaryFolder(), every: 1 });
+    expect(whole.curve.filter((e) => 'learningRate' in e)).toHaveLength(8);
+    const out = temporaryFolder();
+    for (const diesAt of [1, 4, 7])
+      await expect(live({ artifact, out, resume: true, diesAt, every: 1 })).rejects.toThrow('died');
+    const { state, curve } = await live({ artifact, out, resume: true, every: 1 });
+    expect(curve).toEqual(whole.curve);
+    for (const { name, checkpoint } of artifact.manifest.state)
+      if (checkpoint) expect(state.get(name), name).toBe(whole.state.get(name));
+  }, 400_000);
+
   it.each([
     ['at once', { alpha: 1 }],
     ['two steps later', { alpha: 1, lag: 2, bounded: true }],

@@ -244,7 +244,7 @@ describe('settings', () => {
     // A longer run ends the schedule where it ends, unless an end is given.
     expect(resolveSettings(m, { preset: 'sp-ngd-32k', epochs: 60 }, 10).schedule.end).toBe(60);
     expect(resolveSettings(m, { preset: 'sp-ngd-32k', epochs: 60, lrEnd: 5 }, 10).schedule.end).toBe(5);
-    expect(presetMisfits(m, 'sp-ngd-32k')).toHaveLength(1);
+    expect(presetMisfits(m, 'sp-ngd-32k')).toHaveLength(3);
     expect(presetMisfits(m, 'default')).toHaveLength(0);
     const plain = manifest({ defaults: { ...m.defaults, kl_clip: 0 } });
     expect(resolveSettings(plain, { preset: 'default', klClip: 1 }, 10).klClip).toBe(Infinity);
@@ -264,7 +264,13 @@ describe('settings', () => {
 
   it('are recorded by the option that sets each, so that a run continued with another one can say which', () => {
     const m = manifest();
-    const defaults = { ...m.defaults, weight_decay: 1e-4, staleness: 'adaptive', staleness_alpha: 0.1 } as const;
+    const defaults = {
+      ...m.defaults,
+      accumulate: 1,
+      weight_decay: 1e-4,
+      staleness: 'adaptive',
+      staleness_alpha: 0.1,
+    } as const;
     const record = (overrides: Overrides) => settingsRecord(resolveSettings({ ...m, defaults }, overrides, 10));
     const others: Readonly<Record<string, Overrides>> = {
       ...{ '--lr': { lr: 2 }, '--lr-schedule': { lrSchedule: 'constant' }, '--lr-power': { lrPower: 2 } },
@@ -283,8 +289,10 @@ describe('settings', () => {
       expect(Object.keys(after).filter((name) => after[name] !== before[name])).toEqual([option]);
     }
     // What is not given by one option alone.
-    const rest = ['--preset', '--interval', 'refreshes', 'steps in an epoch', 'weight rescaling'];
-    expect(Object.keys(before).sort()).toEqual([...Object.keys(others), ...rest].sort());
+    const rest = ['--preset', '--accumulate', '--interval', 'refreshes', 'weight rescaling'];
+    const ofData = ['steps in an epoch', 'batches in an epoch'];
+    expect(Object.keys(before).sort()).toEqual([...Object.keys(others), ...rest, ...ofData].sort());
+    expect(record({ accumulate: 3 })).toMatchObject({ '--accumulate': '3', 'steps in an epoch': '1' });
     expect(record({ interval: 5 })).toMatchObject({ '--interval': '5', refreshes: 'fixed' });
     expect(record({ preset: 'sp-ngd-4k' })['--preset']).toBe('sp-ngd-4k');
   });

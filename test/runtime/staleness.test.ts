@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import type { Manifest } from '../../ir/artifact.js';
+import { SAMPLED } from '../../ir/fisher.js';
 import { changeOf } from '../../ir/staleness.js';
 import { Refreshes } from '../../runtime/training/refreshes.js';
 import type { StalenessSettings } from '../../runtime/training/settings.js';
@@ -152,6 +153,16 @@ describe('refreshes', () => {
     expect(anew[3]).toMatchObject({ 'w.A': false, 'w.pi': true, 'w.A.inverse': true, 'w.G.inverse': true });
     const none = run(4, moving(0.01), { pairs: 'reinvert' }).guards[3];
     expect(Object.values(none)).toEqual(Object.values(none).map(() => false));
+  });
+
+  it('draw labels where a statistic is due that is not of inputs', () => {
+    const drawsWith = (due: readonly string[]): boolean => {
+      const standing = (n: string) => ({ next: due.includes(n) ? 5 : 9, last: 4, interval: 1, before: 1 });
+      const statistics = Object.fromEntries(names.map((n) => [n, standing(n)]));
+      const count = { steps: 4, A: 0, others: 0 };
+      return new Refreshes(manifest, settings, { statistics, waiting: [], count }).begin(5)(SAMPLED);
+    };
+    expect([['w.G'], ['w.A', 'g.F'], ['w.A'], []].map(drawsWith)).toEqual([true, true, false, false]);
   });
 
   it('at fixed intervals know no change', () => {

@@ -24,13 +24,23 @@ const copyBody = [
 ];
 
 /** `parameters`: how many the kernel declares; 5 is right. `from`: the module that memory is imported from. */
-export function copyModule(parameters = 5, from = 'env', name = 'memory'): Uint8Array {
+export function copyModule({
+  parameters = 5,
+  from = 'env',
+  name = 'memory',
+  body = parameters === 5 ? copyBody : [0x00, 0x0b],
+}: {
+  readonly parameters?: number;
+  readonly from?: string;
+  readonly name?: string;
+  readonly body?: readonly number[];
+} = {}): Uint8Array {
   const i32 = 0x7f;
-  const body = parameters === 5 ? copyBody : [0x00, 0x0b];
   return Uint8Array.from([
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, 1, 0x60, parameters, ...new Array<number>(parameters).fill(i32), 0),
-    ...section(2, 1, ...text(from), ...text(name), 2, 0, 0),
+    // A shared memory of at most 65,536 pages.
+    ...section(2, 1, ...text(from), ...text(name), 2, 3, 0, 0x80, 0x80, 0x04),
     ...section(3, 1, 0),
     ...section(7, 2, ...text('copy1'), 0, 0, ...text('copy2'), 0, 0),
     ...section(10, 1, body.length, ...body),
@@ -39,11 +49,14 @@ export function copyModule(parameters = 5, from = 'env', name = 'memory'): Uint8
 
 const kernel = (name: string, grid: number): KernelInfo => ({
   ...{ name, grid, scratch: 16, flops: 0, bytes: 8 * grid, computes: ['copy'], source: 'onnx:Copy_0(Copy)' },
+  access: ['read', 'readwrite'],
   stopped: 'nothing to fuse',
 });
 const step = (slot: string, name: string, args: string[]): Segment => ({
   name: `always.${slot}`,
-  steps: [{ slot, variants: [{ kernel: name, requires: { features: ['simd128'], limits: {} }, cost: 0 }], args }],
+  steps: [
+    { slot, variants: [{ kernel: name, requires: { features: ['simd128'], limits: {} }, cost: 0 }], args, source: '' },
+  ],
 });
 const buffer = (name: string, index: number, shape: number[], role: ProgramBuffer['role']): ProgramBuffer => ({
   ...{ name, memory: 'main', offset: 256 * index, dtype: 'f32', layout: 'dense', shape, role },
@@ -152,4 +165,28 @@ export function writeTiny(change: (manifest: any) => void = () => {}, files: Fil
     writeFileSync(join(dir, path), bytes);
   }
   return dir;
+}
+
+/**
+ * Writes an artifact whose kernels are slow where the scratch memory is at `firstScratch`, and trap elsewhere. By default it is
+ * where the first thread's is: behind the six buffers of 256 bytes.
+ */
+export function writeTrapping(firstScratch = 6 * 256): string {
+  const leb = (n: number): number[] => (n < 64 ? [n] : [(n & 127) | 128, ...leb(n >> 7)]);
+  const body = [
+    // One local: a counter.
+    ...[0x01, 0x01, 0x7f],
+    // if (scratch != firstScratch) unreachable
+    ...[0x20, 2, 0x41, ...leb(firstScratch), 0x47, 0x04, 0x40, 0x00, 0x0b],
+    // counter = 2^22; do counter -= 1 while (counter)
+    ...[0x41, ...leb(2 ** 22), 0x21, 5, 0x03, 0x40, 0x20, 5, 0x41, 1, 0x6b, 0x22, 5, 0x0d, 0, 0x0b, 0x0b],
+  ];
+  return writeTiny(
+    ({ programs: [program] }) => {
+      for (const k of program.kernels) k.grid = 64;
+      // Worth a thread.
+      program.functions[1].segments[0].steps[0].variants[0].cost = 1;
+    },
+    tinyFiles().set('kernels/program.wasm', copyModule({ body })),
+  );
 }

@@ -129,6 +129,8 @@ export const simd = {
   i32TruncSatF32S: 248,
   f32ConvertI32S: 250,
   f32ConvertI32U: 251,
+  /** Relaxed SIMD: a * b + c, rounded once or twice as the processor likes. */
+  f32RelaxedMadd: 261,
 } as const;
 
 const scratchBytes = new Uint8Array(4);

@@ -84,10 +84,12 @@ export class Frame {
   /**
    * @param params how many locals are parameters
    * @param scratchLocal the parameter with the scratch address
+   * @param relaxed whether instructions of relaxed SIMD may be printed
    */
   constructor(
     private readonly params: number,
     private readonly scratchLocal: number,
+    readonly relaxed: boolean,
   ) {
     this.enter();
   }

@@ -154,7 +154,9 @@ function multiply(frame: Frame, s: Mma): void {
       code.at(op.set, row);
       for (let c = 0; c < vectors; c++) {
         const sum = locals[i * vectors + c];
-        code.at(op.get, sum).at(op.get, row).at(op.get, right[c]).simd(simd.f32Mul, simd.f32Add).at(op.set, sum);
+        if (frame.relaxed) code.at(op.get, row).at(op.get, right[c]).at(op.get, sum).simd(simd.f32RelaxedMadd);
+        else code.at(op.get, sum).at(op.get, row).at(op.get, right[c]).simd(simd.f32Mul, simd.f32Add);
+        code.at(op.set, sum);
       }
     }
     code

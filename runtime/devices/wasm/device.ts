@@ -1,86 +1,112 @@
 /**
  * The embedded default device: one WebAssembly module with all kernels over one linear memory. Everything that a call needs
- * (export, addresses, grid) is resolved once at load, so that a step is a plain loop of calls. Kernels take a range of
- * their grid, which is how threads will share one.
+ * (export, addresses, grid) is resolved once at load, so that a step is a plain loop of calls; or, on several threads, pieces of
+ * that loop which they share out (`work.ts`, `crew.ts`).
  */
-import { WASM_MODULE } from '../../../ir/artifact.js';
-import {
-  kernelArguments,
-  kernelTrapped,
-  memoryRefused,
-  memoryTooLarge,
-  moduleInvalid,
-  noVariant,
-  unknownKernel,
-} from '../../../ir/diagnostics/artifact.js';
-import type { Buffer, Program, Requirement, Step } from '../../../ir/program.js';
+import { kernelArguments, kernelTrapped, noVariant, unknownKernel } from '../../../ir/diagnostics/artifact.js';
+import type { Buffer, KernelInfo, Program, Requirement, Step } from '../../../ir/program.js';
 import { type Artifact, programFor } from '../../artifact.js';
 import { type ArrayData, type Device, everyGuard, type Guards } from '../device.js';
+import { Crew, makeCounters } from './crew.js';
+import { engineFeatures, isRelaxed, preferOptimisedCode } from './engine.js';
+import {
+  checkModule,
+  compileBeside,
+  compileNow,
+  instantiate,
+  type Kernel,
+  MEMORY_LIMIT,
+  makeMemory,
+  type SharedMemory,
+} from './module.js';
+import { clock, makeRecords, type ProfiledRun, Recorder } from './records.js';
+import { startThreads } from './threads.js';
+import { planWork, type Work } from './work.js';
 
-const PAGE = 65_536;
-const MAX_PAGES = 65_536;
 /** After a kernel's buffers: scratch, begin, end. */
 const EXTRA_PARAMETERS = 3;
-
-type Kernel = (...args: number[]) => void;
+/** Modelled seconds of a function from which on several threads are worth waking. */
+const WORTH_THREADS = 100e-6;
 
 interface Call {
   readonly place: string;
-  readonly kernel: Kernel;
+  readonly run: Kernel;
   readonly args: readonly number[];
 }
 interface Segment {
   readonly guard?: string;
   readonly calls: readonly Call[];
 }
+interface LoadedFunction {
+  readonly segments: readonly Segment[];
+  /** Where several threads share its work: its number among those. */
+  readonly shared?: number;
+}
 
-/** `v128.const 0; drop`: valid exactly where the engine knows SIMD. */
-const simdProbe = new Uint8Array([
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 23, 1, 21, 0, 253, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-  0, 0, 0, 0, 0, 0, 26, 11,
-]);
+export interface WasmOptions {
+  /** Threads in all, the caller's among them; results do not depend on it. Default: 1. */
+  readonly threads?: number;
+  /** The module compiled ahead (`compileBeside`). */
+  readonly module?: Promise<WebAssembly.Module>;
+  /** The threads' module, where it does not lie beside this one. */
+  readonly threadModule?: URL;
+  /** Told after each run of a function when each share of its steps ran. */
+  readonly profile?: (run: ProfiledRun) => void;
+}
 
 export class WasmDevice implements Device {
-  readonly description = 'WebAssembly SIMD, 1 thread';
   dispatches = 0;
   readonly submissions = 0;
+  readonly description: string;
 
   private constructor(
-    readonly program: Program,
-    private readonly memory: WebAssembly.Memory,
-    private readonly buffers: ReadonlyMap<string, Buffer>,
-    private readonly functions: ReadonlyMap<string, readonly Segment[]>,
-  ) {}
+    private readonly loaded: Loaded,
+    private readonly works: readonly Work[] = [],
+    private readonly crew?: Crew,
+    readonly threads = 1,
+    private readonly profile?: (run: Omit<ProfiledRun, 'shares'>, work: Work) => void,
+  ) {
+    const simd = isRelaxed(loaded.program) ? 'relaxed SIMD (not the same bits on every processor)' : 'SIMD';
+    this.description = `WebAssembly ${simd}, ${threads === 1 ? '1 thread' : `${threads} threads`}`;
+  }
 
-  /** Compiles and instantiates the kernels of a checked artifact. Memory is zero; state is not initialised. UserError E410-E419. */
-  static load({ manifest, files }: Artifact): WasmDevice {
-    const program = programFor(manifest, 'wasm');
-    const bytes = files.get(WASM_MODULE);
-    if (!bytes) throw moduleInvalid(WASM_MODULE, 'the manifest does not list the file');
+  get program(): Program {
+    return this.loaded.program;
+  }
 
-    const features = new Set(WebAssembly.validate(simdProbe) ? ['simd128'] : []);
-    const chosen = chooseVariants(program, features);
-    const exports = instantiate(program, bytes);
+  /** On one thread, the caller's. Memory is zero; state is not initialised. UserError E410-E419. */
+  static load(artifact: Artifact): WasmDevice {
+    const program = programFor(artifact.manifest, 'wasm');
+    return new WasmDevice(new Loaded(program, compileNow(artifact), makeMemory(program, 1)));
+  }
 
-    const buffers = new Map(program.buffers.map((b) => [b.name, b]));
-    const infos = new Map(program.kernels.map((k) => [k.name, k]));
-    const scratch = scratchAddress(program);
-    const call = (place: string, step: Step): Call => {
-      const info = infos.get(chosen.get(step)!)!;
-      const kernel = exports.kernels.get(info.name);
-      if (!kernel) throw unknownKernel(place, info.name);
-      const takes = kernel.length - EXTRA_PARAMETERS;
-      if (takes !== step.args.length) throw kernelArguments(place, info.name, step.args.length, takes);
-      const addresses = step.args.map((a) => buffers.get(a)!.offset);
-      return { place: `${place} (${info.name})`, kernel, args: [...addresses, scratch, 0, info.grid] };
-    };
-    const functions = new Map(
-      program.functions.map((f) => [
-        f.name,
-        f.segments.map((s) => ({ guard: s.guard, calls: s.steps.map((step) => call(`${f.name}.${step.slot}`, step)) })),
-      ]),
+  /** The same on as many threads as are asked for and can be had, with code for a long run. */
+  static async open(artifact: Artifact, options: WasmOptions = {}): Promise<WasmDevice> {
+    const { threads = 1, threadModule, profile } = options;
+    const program = programFor(artifact.manifest, 'wasm');
+    const module = await (options.module ?? compileForLong(artifact));
+    const shared = makeMemory(program, threads);
+    const loaded = new Loaded(program, module, shared);
+    const works = threads > 1 || profile ? loaded.share(threads, profile ? 0 : WORTH_THREADS) : [];
+    if (works.length === 0) return new WasmDevice(loaded);
+    const counters = makeCounters(works);
+    const { memory, scratch } = shared;
+    const members = scratch.map((s) => ({
+      ...{ counters, functions: works, scratch: s },
+      ...(profile && { records: makeRecords(works) }),
+    }));
+    const [own, ...others] = members;
+    const helpers = await startThreads(
+      others.map((member) => ({ ...member, module, memory })),
+      threadModule,
     );
-    return new WasmDevice(program, exports.memory, buffers, functions);
+    if (helpers === 0 && !profile) return new WasmDevice(loaded);
+    const recorders = members.map(({ records }) => records && new Recorder(records));
+    const report: WasmDevice['profile'] =
+      profile &&
+      ((run, work) => profile({ ...run, shares: recorders.flatMap((r, thread) => r?.take(thread, work) ?? []) }));
+    const crew = new Crew({ ...own, kernels: loaded.kernels });
+    return new WasmDevice(loaded, works, crew, 1 + helpers, report);
   }
 
   write(name: string, data: ArrayData): void {
@@ -96,27 +122,40 @@ export class WasmDevice implements Device {
 
   /** UserError E424 where a kernel traps. */
   run(name: string, guards: Guards = everyGuard): void {
-    const segments = this.functions.get(name);
-    if (!segments) throw new Error(`the program has no function ${name}`);
-    for (const { guard, calls } of segments) {
-      if (guard !== undefined && !guards(guard)) continue;
-      for (const { place, kernel, args } of calls) {
+    const found = this.loaded.functions.get(name);
+    if (!found) throw new Error(`the program has no function ${name}`);
+    const { segments, shared } = found;
+    const on = segments.map(({ guard }) => guard === undefined || guards(guard));
+    segments.forEach((s, i) => {
+      if (on[i]) this.dispatches += s.calls.length;
+    });
+    if (this.crew && shared !== undefined) {
+      const begin = this.profile ? clock() : 0;
+      const failed = this.crew.lead(shared, on);
+      this.profile?.({ func: name, begin, end: clock() }, this.works[shared]);
+      if (failed) throw kernelTrapped(this.works[shared].calls[failed.call].place, failed.why);
+      return;
+    }
+    segments.forEach(({ calls }, i) => {
+      if (!on[i]) return;
+      for (const { place, run, args } of calls) {
         try {
-          kernel(...args);
+          run(...args);
         } catch (cause) {
           throw kernelTrapped(place, (cause as Error).message);
         }
       }
-      this.dispatches += calls.length;
-    }
+    });
   }
 
-  close(): void {}
+  close(): void {
+    this.crew?.close();
+  }
 
   private view(name: string): ArrayData {
-    const b = this.buffers.get(name);
+    const b = this.loaded.buffers.get(name);
     if (!b) throw new Error(`the program has no buffer ${name}`);
-    const at = this.memory.buffer;
+    const at = this.loaded.memory.buffer;
     switch (b.dtype) {
       case 'f32':
         return new Float32Array(at, b.offset, b.bytes / 4);
@@ -133,66 +172,75 @@ export class WasmDevice implements Device {
   }
 }
 
+/** The module of an artifact for a long run, compiled on the engine's own threads: begin it before what takes time. */
+export function compileForLong(artifact: Artifact): Promise<WebAssembly.Module> {
+  preferOptimisedCode();
+  return compileBeside(artifact);
+}
+
+/** A program with all that a call needs. */
+class Loaded {
+  readonly memory: WebAssembly.Memory;
+  readonly kernels: ReadonlyMap<string, Kernel>;
+  readonly buffers: ReadonlyMap<string, Buffer>;
+  readonly functions = new Map<string, LoadedFunction>();
+  private readonly chosen: ReadonlyMap<Step, KernelInfo>;
+
+  constructor(
+    readonly program: Program,
+    module: WebAssembly.Module,
+    { memory, scratch: [scratch] }: SharedMemory,
+  ) {
+    checkModule(module, program);
+    this.chosen = chooseVariants(program, engineFeatures());
+    this.memory = memory;
+    this.kernels = instantiate(module, memory);
+    this.buffers = new Map(program.buffers.map((b) => [b.name, b]));
+    for (const f of program.functions) {
+      const segments = f.segments.map((s) => ({
+        guard: s.guard,
+        calls: s.steps.map((step) => this.call(`${f.name}.${step.slot}`, step, scratch)),
+      }));
+      this.functions.set(f.name, { segments });
+    }
+  }
+
+  /** Plans how threads share the functions that are worth it: of at least so many modelled seconds. */
+  share(threads: number, least: number): Work[] {
+    const works: Work[] = [];
+    for (const f of this.program.functions) {
+      const work = planWork(f, this.buffers, (step) => this.chosen.get(step)!, threads);
+      if (work.seconds < least) continue;
+      this.functions.set(f.name, { ...this.functions.get(f.name)!, shared: works.length });
+      works.push(work);
+    }
+    return works;
+  }
+
+  private call(at: string, step: Step, scratch: number): Call {
+    const { name, grid } = this.chosen.get(step)!;
+    const run = this.kernels.get(name);
+    if (!run) throw unknownKernel(at, name);
+    const takes = run.length - EXTRA_PARAMETERS;
+    if (takes !== step.args.length) throw kernelArguments(at, name, step.args.length, takes);
+    const addresses = step.args.map((a) => this.buffers.get(a)!.offset);
+    return { place: `${at} (${name})`, run, args: [...addresses, scratch, 0, grid] };
+  }
+}
+
 /** For each step the first variant that this device can run. */
-function chooseVariants(program: Program, features: ReadonlySet<string>): Map<Step, string> {
-  const limits: Record<string, number> = { memoryBytes: PAGE * MAX_PAGES };
+function chooseVariants(program: Program, features: ReadonlySet<string>): Map<Step, KernelInfo> {
+  const limits: Record<string, number> = { memoryBytes: MEMORY_LIMIT };
   const fits = (r: Requirement): boolean =>
     r.features.every((f) => features.has(f)) && Object.entries(r.limits).every(([k, v]) => (limits[k] ?? 0) >= v);
-  const chosen = new Map<Step, string>();
+  const infos = new Map(program.kernels.map((k) => [k.name, k]));
+  const chosen = new Map<Step, KernelInfo>();
   for (const f of program.functions) {
     for (const step of f.segments.flatMap((s) => s.steps)) {
       const variant = step.variants.find((v) => fits(v.requires));
       if (!variant) throw noVariant(`${f.name}.${step.slot}`, step.variants[0].requires.features.join(', '));
-      chosen.set(step, variant.kernel);
+      chosen.set(step, infos.get(variant.kernel)!);
     }
   }
   return chosen;
-}
-
-/** Scratch lies behind the planned memory. */
-function scratchAddress(program: Program): number {
-  return Math.ceil(program.memories[0].bytes / 256) * 256;
-}
-
-function instantiate(
-  program: Program,
-  bytes: Uint8Array,
-): { memory: WebAssembly.Memory; kernels: Map<string, Kernel> } {
-  const invalid = (why: string): never => {
-    throw moduleInvalid(WASM_MODULE, why);
-  };
-  if (program.memories.length !== 1) invalid(`${program.memories.length} memories; this device has one`);
-  let module: WebAssembly.Module;
-  try {
-    module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
-  } catch (e) {
-    return invalid((e as Error).message);
-  }
-  // A kernel can reach nothing but this memory: any other import is refused.
-  for (const i of WebAssembly.Module.imports(module))
-    if (i.module !== 'env' || i.name !== 'memory' || i.kind !== 'memory')
-      invalid(`it imports ${i.kind} ${i.module}.${i.name}`);
-  const exported = new Map(WebAssembly.Module.exports(module).map((e) => [e.name, e.kind]));
-  for (const k of program.kernels)
-    if (exported.get(k.name) !== 'function') invalid(`it does not export the kernel '${k.name}'`);
-
-  const scratch = Math.max(0, ...program.kernels.map((k) => k.scratch));
-  const total = scratchAddress(program) + scratch;
-  const pages = Math.max(1, Math.ceil(total / PAGE));
-  if (pages > MAX_PAGES) throw memoryTooLarge(total, MAX_PAGES * PAGE);
-  let memory: WebAssembly.Memory;
-  try {
-    // With a maximum, so that a module that declares one links as well.
-    memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  } catch {
-    throw memoryRefused(total);
-  }
-  try {
-    const instance = new WebAssembly.Instance(module, { env: { memory } });
-    const kernels = new Map<string, Kernel>();
-    for (const k of program.kernels) kernels.set(k.name, instance.exports[k.name] as Kernel);
-    return { memory, kernels };
-  } catch (e) {
-    return invalid((e as Error).message);
-  }
 }

@@ -162,8 +162,7 @@ class Layouts {
     return this.of(info).pipeline;
   }
 
-  private of({ dispatch }: KernelInfo): { bindings: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
-    const access = dispatch!.access;
+  private of({ access }: KernelInfo): { bindings: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
     const key = access.join();
     let found = this.known.get(key);
     if (!found) {
@@ -194,7 +193,7 @@ async function makePipelines(
     const bytes = files.get(shaderFile(info.name));
     if (!bytes) throw fileMissing(shaderFile(info.name));
     const code = decoder.decode(bytes);
-    const key = `${info.dispatch!.access} ${code}`;
+    const key = `${info.access} ${code}`;
     let pipeline = byText.get(key);
     if (!pipeline) {
       pipeline = makePipeline(device, layouts.pipeline(info), info, code);

@@ -271,6 +271,27 @@ export const curvatureCases: Record<keyof typeof curvatureOps, OpCases> = {
       { operands: [['sym[2,2]', [1, 2, 3, 4, 5, 6]]], results: [[1, 2, 2, 3, 4, 5, 5, 6]] },
     ],
   },
+  accumulate: {
+    types: [
+      [['f32[2,3]', 'f32[]'], {}, ['f32[2,3]']],
+      [['sym[3]', 'f32[]'], {}, ['sym[3]']],
+      [['f32[]'], {}, ['f32[]']],
+    ],
+    rejects: [
+      [['i32[2]'], {}, /f32/],
+      [['f32[2]', 'f32[2]'], {}, /weight/],
+    ],
+    values: [
+      {
+        operands: [
+          ['f32[2]', [1, 2]],
+          ['f32[]', [8]],
+        ],
+        results: [[1, 2]],
+      },
+      { operands: [['f32[]', [5]]], results: [[5]] },
+    ],
+  },
   refresh: {
     types: [[['sym[3]', 'sym[3]'], {}, ['sym[3]']]],
     rejects: [[['sym[3]', 'sym[4]'], {}, /one type/]],
