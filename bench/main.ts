@@ -1,7 +1,7 @@
 /**
  * The benchmarks: `npm run bench` runs all and writes bench/results/DATE-cpu.md, `npm run bench -- gemm` one. Arguments: names of cases, and
  *   --only PART       parts of row names
- *   --threads N       threads on our side (default 1)
+ *   --threads N       the several threads of what runs on one and on several (default 2)
  *   --seconds S       for the rounds of one comparison (default 3)
  *   --clock NAME      processor (default) or wall, for what runs in this process
  *   --write           writes the table though not all cases ran
@@ -23,7 +23,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     only: { type: 'string', multiple: true, default: [] },
-    threads: { type: 'string', default: '1' },
+    threads: { type: 'string', default: '2' },
     seconds: { type: 'string', default: '3' },
     clock: { type: 'string', default: 'processor' },
     write: { type: 'boolean', default: false },

@@ -85,7 +85,7 @@ async function all(context: Context, rows: Row[]): Promise<void> {
     batch: BATCH,
     layers: layers.map((l) => [l.in, l.size, l.out, l.kernel, l.stride, l.times]),
   };
-  const other = peer ? [await peer.contender('PyTorch', request, 1, context.clock)] : [];
+  const other = peer ? [await peer.contender('PyTorch', request, 1)] : [];
   const t = await interleave(
     [calls('own', over('own')), calls('direct', over('triangle')), ...other],
     context.clock,

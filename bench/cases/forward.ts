@@ -3,7 +3,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { type Case, wants } from '../harness/case.js';
 import { used } from '../harness/peers.js';
 import { trainer } from '../harness/program.js';
-import { calls, interleave } from '../harness/timing.js';
+import { type Contender, calls, interleave } from '../harness/timing.js';
 import { resnet20 } from '../models/nets.js';
 
 const BATCH = 64;
@@ -14,9 +14,9 @@ export const forward: Case = {
   expected: '0.3 of onnxruntime, whose vectors are four times as wide here',
   run: async (context) => {
     if (!wants(context, 'forward')) return [];
-    const { threads } = context;
+    const threads = 1;
     const model = resnet20(true);
-    const own = trainer(model, { batch: BATCH, optimizer: 'sgd' });
+    const own = await trainer(model, { batch: BATCH, optimizer: 'sgd' }, threads);
     const predict = own.program.functions.find((f) => f.name === 'predict')!;
     own.call('predict');
     const ours = own.read(predict.outputs[0].buffer);
@@ -28,13 +28,14 @@ export const forward: Case = {
     if (!(off < 1e-3)) throw new Error(`onnxruntime's logits differ from ours by ${off}`);
     used.set('onnxruntime-node', '1.30.0');
     const clock = threads > 1 ? 'wall' : context.clock;
-    const other = {
+    const other: Contender = {
       name: 'onnxruntime',
+      threads,
       run: async (times: number) => {
         for (let i = 0; i < times; i++) await session.run({ x });
       },
     };
-    const t = await interleave([calls('own', () => own.call('predict')), other], clock, context.budget);
+    const t = await interleave([calls('own', () => own.call('predict'), threads), other], clock, context.budget);
     const detail = `${t.time('own').toFixed(0)} ms against ${t.time('onnxruntime').toFixed(0)} ms, ${threads} thread${threads > 1 ? 's' : ''} each`;
     return [
       { what: 'forward', measured: `${t.faster('own', 'onnxruntime').toFixed(2)} x`, detail: `onnxruntime: ${detail}` },

@@ -20,7 +20,7 @@ export const smallNets: Case = {
     const rows: Row[] = [];
     for (const net of nets) {
       if (!wants(context, net.name)) continue;
-      const own = trainer(net.model(), { batch: net.batch, optimizer: 'sgd', init: 'he-normal' });
+      const own = await trainer(net.model(), { batch: net.batch, optimizer: 'sgd', init: 'he-normal' });
       const contenders = [calls('own', () => own.step())];
       const backends: string[] = [];
       const [a, b] = [await jax(context.note), await tfjs(context.note)];

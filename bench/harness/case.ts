@@ -2,7 +2,7 @@
 import type { Clock } from './timing.js';
 
 export interface Context {
-  /** Threads on our side. */
+  /** What runs on one thread and on several runs on so many. */
   readonly threads: number;
   /** Seconds for the rounds of one comparison. */
   readonly budget: number;

@@ -2,6 +2,9 @@
  * A model as a compiled program on our device: bytes of an ONNX model in, a call that takes one training step out. The learning rate
  * is 0: weights stay what they are, and every step does the same work on the same numbers.
  */
+
+import { join } from 'node:path';
+import { build } from 'esbuild';
 import { type CompileOptions, compile } from '../../compiler/compile.js';
 import { MANIFEST, WEIGHTS } from '../../ir/artifact.js';
 import { manifestSchema } from '../../ir/artifact-schema.js';
@@ -9,6 +12,7 @@ import type { Program } from '../../ir/program.js';
 import { readSafetensors } from '../../ir/safetensors.js';
 import type { ArrayData, Guards } from '../../runtime/devices/device.js';
 import { WasmDevice } from '../../runtime/devices/wasm/device.js';
+import { benchFolder } from './peers.js';
 
 /** Inputs that a step is given, other than data. */
 const scalars: Readonly<Record<string, number>> = {
@@ -29,12 +33,32 @@ export interface Trainer {
   readonly read: (buffer: string) => Float32Array;
 }
 
-/** @param classes labels are counted through them; other data are sines */
-export function trainer(model: Uint8Array, options: CompileOptions & { batch: number }, classes = 10): Trainer {
+/** The module that threads run, which Node cannot read as it is. */
+async function threadModule(): Promise<URL> {
+  const { outputFiles } = await build({
+    entryPoints: [join(benchFolder, '..', 'runtime/devices/wasm/compute-worker.ts')],
+    ...{ bundle: true, platform: 'node', format: 'esm', write: false },
+  });
+  return new URL(`data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`);
+}
+let threadFile: Promise<URL> | undefined;
+
+/**
+ * @param threads of the device
+ * @param classes labels are counted through them; other data are sines
+ */
+export async function trainer(
+  model: Uint8Array,
+  options: CompileOptions & { readonly batch: number },
+  threads = 1,
+  classes = 10,
+): Promise<Trainer> {
   const { files } = compile(model, 'bench.onnx', { ...options, targets: ['wasm'] });
   const manifest = manifestSchema.parse(JSON.parse(new TextDecoder().decode(files.get(MANIFEST))));
   const weights = readSafetensors(files.get(WEIGHTS)!, WEIGHTS);
-  const device = WasmDevice.load({ dir: '', manifest, files, weights: new Map() });
+  if (threads > 1) threadFile ??= threadModule();
+  const artifact = { dir: '', manifest, files, weights };
+  const device = await WasmDevice.open(artifact, { threads, threadModule: await threadFile });
   for (const [name, tensor] of weights) device.write(name, tensor.data);
   device.run('init');
   const { program } = device;

@@ -15,7 +15,8 @@ interface Section {
   readonly notes: readonly string[];
 }
 
-const verdict = ({ goal, met }: Row): string => (goal === undefined ? '' : met ? 'yes' : 'no');
+const verdict = ({ goal, met }: Row): string =>
+  goal === undefined ? '' : met === undefined ? '?' : met ? 'yes' : 'no';
 
 export class Table {
   private readonly sections: Section[] = [];
@@ -53,14 +54,15 @@ export class Table {
   private text(now: string): string {
     const { stdout } = spawnSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' });
     const peers = [...peerVersions()].map(([n, v]) => `${n} ${v}`);
-    const { threads, clock } = this.context;
+    const { clock } = this.context;
     const lines = [
       '# Benchmarks of the wasm target',
       '',
       `${now.slice(0, 16).replace('T', ' ')} UTC; spngdc ${stdout.trim()}; ${cpus()[0].model}, ${cpus().length} cores; Node ${process.versions.node} (V8 ${process.versions.v8});`,
-      `${threads} thread${threads > 1 ? 's' : ''} on our side; peers: ${peers.join(', ') || 'none'}.`,
+      `peers: ${peers.join(', ') || 'none'}.`,
       '',
-      `Contenders take turns in one run; times and ratios are medians over the rounds, by ${clock === 'processor' ? 'processor time where one thread works, else by the clock' : 'the clock'}.`,
+      `Contenders take turns in one run; times and ratios are medians over the rounds, by ${clock === 'processor' ? 'processor time where one thread works, else by the clock' : 'the clock'};`,
+      'by the clock, rounds count in which every contender had the processor to itself, where there are three or more.',
       'The load is that of the whole machine (1 minute), before and after the case. Read ratios, not times.',
     ];
     for (const s of this.sections) {

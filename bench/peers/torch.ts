@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { benchFolder, peerFile, used } from '../harness/peers.js';
-import type { Clock, Contender } from '../harness/timing.js';
+import type { Contender } from '../harness/timing.js';
 
 const VERSION = '2.15.0';
 const knows = (python: string): boolean => spawnSync(python, ['-c', 'import torch'], { stdio: 'ignore' }).status === 0;
@@ -71,9 +71,9 @@ export class Torch {
   }
 
   /** @param what `make` of peer.py and its options */
-  async contender(name: string, what: object, threads: number, clock: Clock): Promise<Contender> {
+  async contender(name: string, what: object, threads: number): Promise<Contender> {
     const id = String(this.count++);
     await this.ask({ ...what, as: id });
-    return { name, run: async (times) => (await this.ask({ run: id, times, threads }))[clock] };
+    return { name, threads, run: (times) => this.ask({ run: id, times, threads }) };
   }
 }
