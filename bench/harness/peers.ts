@@ -1,5 +1,5 @@
 /**
- * Other people's programs that the table compares with. They are installed here, into a folder that git ignores, when a benchmark
+ * Other people's programs that the table compares with. They are installed here, into node_modules/.cache, when a benchmark
  * first asks for one: none is a dependency of the product. Where one cannot be installed the rows that need it say so.
  */
 import { spawnSync } from 'node:child_process';
@@ -9,7 +9,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const here = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** What is installed, and everything that belongs to it. */
-const folder = join(here, '.peers');
+const folder = join(here, '..', 'node_modules', '.cache', 'bench-peers');
 
 const versions = {
   '@jax-js/jax': '0.1.25',

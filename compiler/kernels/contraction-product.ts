@@ -195,24 +195,17 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
       each: (row, col, element) => p.finish(batch, add(m, row), add(n, col), element),
     });
 
+  /** All rows with the columns from `lo` on that a first-level cache keeps. */
+  const pass = (lo: Expr): Stmt[] => {
+    const hi = t.nc <= t.pass ? columns.hi : min(add(lo, i32(t.pass)), columns.hi);
+    return strips('lane', 'm', rows, (m, mCount) =>
+      strips('lane', 'n', { ...columns, lo, hi }, (n, nCount) => task(m, mCount, n, nCount)),
+    );
+  };
   const step: Stmt[] = [
     ...pack('columnPanels', p.b, columns, columnPanel, 'n'),
     ...(t.packedRows ? pack('rowPanels', p.a, rows, rowPanel, 'm') : []),
-    loop(
-      'lane',
-      'pass',
-      min(columns.hi, i32(p.n)),
-      strips('lane', 'm', rows, (m, mCount) =>
-        strips(
-          'lane',
-          'n',
-          { ...columns, lo: ref('pass'), hi: min(add(ref('pass'), i32(t.pass)), columns.hi) },
-          (n, nCount) => task(m, mCount, n, nCount),
-        ),
-      ),
-      n0,
-      t.pass,
-    ),
+    ...(t.nc <= t.pass ? pass(n0) : [loop('lane', 'pass', min(columns.hi, i32(p.n)), pass(ref('pass')), n0, t.pass)]),
   ];
   const block = ref('block');
   return [
