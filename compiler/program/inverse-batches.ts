@@ -5,9 +5,9 @@
  */
 import type { KernelParam } from '../../ir/kernel.js';
 import { concrete, product } from '../../ir/types.js';
-import { lowerNarrowInverses } from '../kernels/gpu/inverse.js';
+import { lowerNarrowInverses, narrowScratch } from '../kernels/gpu/inverse.js';
 import { DUE, InverseBatch } from '../kernels/gpu/inverse-batch.js';
-import { scratchOf, type WideChoice } from '../kernels/gpu/inverse-layout.js';
+import { type WideChoice, wideScratch } from '../kernels/gpu/inverse-layout.js';
 import { lowerWideInverses, type Round } from '../kernels/gpu/inverse-wide.js';
 import type { Region } from '../kernels/region.js';
 import { type Precedence, schedule } from '../kernels/schedule.js';
@@ -19,10 +19,11 @@ export interface BatchOptions {
 }
 
 const NARROW = 256;
-/** Statistics of one batch: each adds branches to its kernels. */
-const MOST = { narrow: 32, wide: 48 };
-/** Elements of scratch memory of a batch, 256 MiB; a matrix that needs more has its own. */
-const MOST_SCRATCH = 2 ** 26;
+/** What a batch holds at most: statistics, since each adds branches to its kernels, and elements of scratch memory (32 MiB, 256 MiB). */
+const MOST = {
+  narrow: { statistics: 32, scratch: 2 ** 23 },
+  wide: { statistics: 48, scratch: 2 ** 26 },
+};
 
 export interface Batched {
   /** With one region, the batch's first, for all regions of a batch. */
@@ -47,14 +48,20 @@ export function batchInverses(regions: readonly Region[], before: Precedence, op
   const behind = new Set<Region>();
   for (const r of regions) if ([...before.get(r)!].some((b) => isInverse(b) || behind.has(b))) behind.add(r);
   const free = regions.filter((r) => isInverse(r) && r.guard !== undefined && !behind.has(r));
-  const narrow = free.filter((r) => !isWide(r, options));
-  // Those of similar width together, which take as many turns.
-  const wide = free.filter((r) => isWide(r, options)).sort((a, b) => sizeOf(b).width - sizeOf(a).width);
-  const scratch = (r: Region): number => sizeOf(r).matrices * scratchOf(sizeOf(r).width);
-  const groups = [
-    ...partition(narrow, MOST.narrow, () => 0).filter((g) => g.length > 1),
-    ...partition(wide, MOST.wide, scratch),
-  ];
+  // Those of similar width together: they take as much memory and as many turns.
+  const byWidth = [...free].sort((a, b) => sizeOf(b).width - sizeOf(a).width);
+  const matrices = (group: readonly Region[]): number => group.reduce((n, r) => n + sizeOf(r).matrices, 0);
+  const narrow = partition(
+    byWidth.filter((r) => !isWide(r, options)),
+    MOST.narrow,
+    (group) => matrices(group) * narrowScratch(sizeOf(group[0]).width),
+  );
+  const wide = partition(
+    byWidth.filter((r) => isWide(r, options)),
+    MOST.wide,
+    (group) => group.reduce((n, r) => n + sizeOf(r).matrices * wideScratch(sizeOf(r).width), 0),
+  );
+  const groups = [...narrow.filter((g) => g.length > 1), ...wide];
   const first = new Map(groups.flatMap((g) => g.map((r) => [r, g[0]] as const)));
   const of = (r: Region): Region => first.get(r) ?? r;
   const joined = new Map<Region, Set<Region>>();
@@ -73,17 +80,17 @@ export function batchInverses(regions: readonly Region[], before: Precedence, op
   };
 }
 
-function partition(regions: readonly Region[], most: number, scratch: (r: Region) => number): Region[][] {
+/** Rows of regions, none over what a batch may hold; a region that is over it has its own. */
+function partition(
+  regions: readonly Region[],
+  most: { readonly statistics: number; readonly scratch: number },
+  scratch: (group: readonly Region[]) => number,
+): Region[][] {
   const groups: Region[][] = [];
-  let left = 0;
   for (const r of regions) {
     const last = groups.at(-1);
-    if (last && last.length < most && scratch(r) <= left) last.push(r);
-    else {
-      groups.push([r]);
-      left = MOST_SCRATCH;
-    }
-    left -= scratch(r);
+    if (last && last.length < most.statistics && scratch([...last, r]) <= most.scratch) last.push(r);
+    else groups.push([r]);
   }
   return groups;
 }

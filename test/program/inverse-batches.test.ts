@@ -326,7 +326,7 @@ describe('the program', () => {
     expect(others).toEqual([]);
     expect(segment.steps).toHaveLength(1);
     expect(p.functions[0].batches).toEqual([
-      { guard: 'due(inverses.0)', of: sizes.map((s) => `due(${s.name})`), buffer: 'train.due.0' },
+      { guard: 'due(inverses.0)', of: [...sizes].reverse().map((s) => `due(${s.name})`), buffer: 'train.due.0' },
     ]);
     const kernel = kernels.find((k) => k.name === segment.steps[0].variants[0].kernel)!;
     expect(workgroupsOf(kernel)).toEqual([sizes.length, 1]);
@@ -350,6 +350,15 @@ describe('the program', () => {
     expect(p.functions[0].batches).toHaveLength(3);
     const work = p.buffers.filter((b) => b.name.endsWith('.work')).map((b) => b.bytes);
     expect(work).toEqual(Array(3).fill(4 * 8192 ** 2));
+    // A thousand of 9 x 9 have none of a width of 200 beside them, whose place each of theirs would be.
+    const many = program({}, [
+      { name: 'many', width: 9, matrices: 960 },
+      ...[200, 100, 9].map((width) => ({ name: `n${width}`, width })),
+    ]);
+    expect(many.functions[0].batches!.map((b) => b.of.join()).sort()).toEqual([
+      'due(many),due(n9)',
+      'due(n200),due(n100)',
+    ]);
     const state = p.buffers.filter((b) => b.role === 'state').reduce((n, b) => n + b.bytes, 0);
     expect(p.plan.peak - state).toBeLessThan(1.2 * 4 * 8192 ** 2);
   });

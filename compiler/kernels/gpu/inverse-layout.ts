@@ -40,7 +40,7 @@ type Word = (typeof words)[number];
 export const [OPEN, SOLVED, NOT_DUE] = [0, 1, 2];
 
 /** Elements of scratch memory that a matrix needs, about. */
-export const scratchOf = (width: number): number => width ** 2;
+export const wideScratch = (width: number): number => width ** 2;
 
 export class WideLayout {
   /** For each statistic, blocks along a matrix. */

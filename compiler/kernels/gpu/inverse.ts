@@ -39,6 +39,9 @@ import { triangular } from './triangle.js';
 /** Columns eliminated at once. */
 const BLOCK = 32;
 
+/** Elements of scratch memory, about, that each matrix of a batch needs whose widest one is so wide. */
+export const narrowScratch = (widest: number): number => roundUp(widest, TILE) * (roundUp(widest, TILE) + BLOCK);
+
 /** @param block columns eliminated at once, a multiple of 4 up to 32 */
 export function lowerInverse(region: Region, name: string, block = BLOCK): Kernel {
   return lowerNarrowInverses(new InverseBatch([region], false), name, block);
