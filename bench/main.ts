@@ -5,9 +5,15 @@
  *   --seconds S       for the rounds of one comparison (default 3)
  *   --clock NAME      processor (default) or wall, for what runs in this process
  *   --write           writes the table though not all cases ran
+ *   --into FILE       one case, in this process, its rows as JSON
  * Numbers are never asserted: they are of this machine, and of who else used it.
  */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
 import { convolutions, grouped } from './cases/convolutions.js';
 import { factors } from './cases/factors.js';
 import { forward } from './cases/forward.js';
@@ -15,7 +21,7 @@ import { gemm } from './cases/gemm.js';
 import { resnet } from './cases/resnet20.js';
 import { smallNets } from './cases/small-nets.js';
 import type { Case, Context } from './harness/case.js';
-import { Table } from './harness/table.js';
+import { runCase, type Section, writeTable } from './harness/table.js';
 
 const cases: readonly Case[] = [gemm, convolutions, grouped, smallNets, forward, resnet, factors];
 
@@ -27,6 +33,7 @@ const { values, positionals } = parseArgs({
     seconds: { type: 'string', default: '3' },
     clock: { type: 'string', default: 'processor' },
     write: { type: 'boolean', default: false },
+    into: { type: 'string' },
   },
 });
 const unknown = positionals.filter((p) => !cases.some((c) => c.name === p));
@@ -41,7 +48,28 @@ const context: Context = {
   only: values.only,
   note: (text) => console.error(`  ${text}`),
 };
-const table = new Table(context);
-for (const c of cases) if (positionals.length === 0 || positionals.includes(c.name)) await table.run(c);
-if (positionals.length === 0 || values.write) console.log(`written to ${table.write()}`);
-process.exit(0);
+// No baseline code, ours or a peer's, in what is measured: V8 would replace it when its threads get to it.
+setFlagsFromString('--no-liftoff');
+if (values.into !== undefined) {
+  const section = await runCase(cases.find((c) => c.name === positionals[0])!, context);
+  writeFileSync(values.into, JSON.stringify(section));
+  process.exit(0);
+}
+const folder = mkdtempSync(join(tmpdir(), 'spngdc-bench-'));
+const sections: Section[] = [];
+const failed: string[] = [];
+for (const { name } of cases) {
+  if (positionals.length > 0 && !positionals.includes(name)) continue;
+  const into = join(folder, `${name}.json`);
+  const options = process.argv.slice(2).filter((a) => !positionals.includes(a) && a !== '--write');
+  // A process of its own: no case meets what another one left.
+  spawnSync(process.execPath, [...process.execArgv, process.argv[1], name, '--into', into, ...options], {
+    stdio: 'inherit',
+  });
+  if (existsSync(into)) sections.push(JSON.parse(readFileSync(into, 'utf8')));
+  else failed.push(name);
+}
+rmSync(folder, { recursive: true, force: true });
+if (failed.length > 0) console.error(`failed: ${failed.join(', ')}`);
+if (positionals.length === 0 || values.write) console.log(`written to ${writeTable(sections, context.clock)}`);
+process.exit(failed.length > 0 ? 1 : 0);

@@ -42,7 +42,7 @@ export interface Timing {
 
 /** A sample is this long at least, so that a clock's grain does not show. */
 const LEAST_SAMPLE = 8;
-const WARM_UP = 60;
+const WARM_UP = 200;
 
 export const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1];
 
@@ -65,7 +65,7 @@ async function sample({ run, threads = 1 }: Contender, times: number, clock: Clo
   return { time: measured[clock] / times, disturbed: measured.processor < UNDISTURBED * threads * measured.wall };
 }
 
-/** Runs until a sample is long enough, for the warm-up too: V8 compiles a hot function anew behind our back. */
+/** Runs until a sample is long enough, and for the warm-up: V8 compiles hot JavaScript anew behind our back. */
 async function calibrate(contender: Contender): Promise<number> {
   const start = performance.now();
   let times = 1;

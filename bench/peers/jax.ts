@@ -74,11 +74,10 @@ export async function jax(note: (text: string) => void): Promise<Jax | undefined
       return {
         name: 'jax-js',
         run: async (times) => {
-          for (let i = 0; i < times; i++) {
-            const c = product(a.ref, b.ref);
-            await blockUntilReady(c.ref);
-            c.dispose();
-          }
+          // It is lazy: what nobody waits for is not computed.
+          const results = Array.from({ length: times }, () => product(a.ref, b.ref));
+          for (const c of results) await blockUntilReady(c.ref);
+          for (const c of results) c.dispose();
         },
       };
     },
