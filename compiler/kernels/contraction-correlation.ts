@@ -62,7 +62,7 @@ interface Correlation {
   readonly finish: (image: Expr, channel: Expr, row: Expr, col: Expr, element: Expr) => Stmt[];
 }
 
-function correlationOf({ anchor, elements, finish }: Contraction): Correlation {
+export function correlationOf({ anchor, elements, finish }: Contraction): Correlation {
   const forward = anchor.op === 'conv';
   const conv = convolutionOfNode(anchor);
   const [image, weights] = anchor.operands;

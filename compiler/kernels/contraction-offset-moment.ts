@@ -76,7 +76,7 @@ class AxisTable {
 }
 
 export function lowerOffsetMoment(contraction: Contraction): Stmt[] {
-  const { anchor, choice } = contraction;
+  const { anchor, choice, elements } = contraction;
   const p = secondMomentOf(contraction);
   const { rows: down, cols: across, kernel } = convolutionOfNode(anchor);
   const { mr, nr } = { ...tileShapes[0], ...choice };
@@ -112,22 +112,50 @@ export function lowerOffsetMoment(contraction: Contraction): Stmt[] {
   const end = min(i32(lanes), add(m0, i32(mc)));
   const top = stages.bands === 1 ? i32(0) : mul(row0, i32(step));
 
-  const packed = (f: Expr, value: Expr): Stmt[] => {
+  /** Some neighbouring channels from `f` on, all in one panel. */
+  const packed = (f: Expr, values: readonly Expr[]): Stmt[] => {
     const at = add(ref('to'), add(mul(image, i32(imageSize)), mul(add(mul(y, i32(width)), x), i32(nr))));
-    const weighted = p.weight ? [store('weighted', at, mul(value, p.weight(add(image0, image))))] : [];
+    const moves = values.map((value, n) => store('panels', add(at, i32(n)), value));
     return [
       letI('to', add(mul(div(f, i32(nr)), i32(panelSize)), rem(f, i32(nr)))),
-      loop('serial', 'image', images, [
-        loop('serial', 'y', ref('staged'), [loop('vector', 'x', width, [store('panels', at, value), ...weighted])]),
-      ]),
+      loop('serial', 'image', images, [loop('serial', 'y', ref('staged'), [loop('vector', 'x', width, moves)])]),
     ];
   };
-  const channel = add(mul(group, i32(channels)), c);
+  const source = (n: number): Expr =>
+    p.source(add(image0, image), add(mul(group, i32(channels)), add(c, i32(n))), add(top, y), x);
   const lastPanel = mul(div(add(end, i32(nr - 1)), i32(nr)), i32(nr));
+  // Four channels at a time, so that a target can turn 4 x 4 blocks in registers.
+  const fours = elements.inMemory(anchor.operands[0]) ? channels - (channels % 4) : 0;
+  const some = (from: number, to: number, step: number): Stmt[] =>
+    from === to
+      ? []
+      : [
+          loop(
+            'group',
+            'c',
+            min(i32(to), lastPanel),
+            packed(
+              c,
+              Array.from({ length: step }, (_, n) => source(n)),
+            ),
+            from,
+            step,
+          ),
+        ];
+  const weigh = (at: Expr): Stmt[] => [
+    loop('serial', 'image', images, [
+      letI('to', add(at, mul(image, i32(imageSize)))),
+      loop('vector', 'e', mul(ref('staged'), i32(width * nr)), [
+        store('weighted', add(ref('to'), e), mul(load('panels', add(ref('to'), e)), p.weight!(add(image0, image)))),
+      ]),
+    ]),
+  ];
   const pack: Stmt[] = [
     letI('staged', min(i32(stagedRows), sub(i32(height), top))),
-    loop('group', 'c', min(i32(channels), lastPanel), packed(c, p.source(add(image0, image), channel, add(top, y), x))),
-    ...(p.ones ? packed(i32(channels), f32(1)) : []),
+    ...some(0, fours, 4),
+    ...some(fours, channels, 1),
+    ...(p.ones ? packed(i32(channels), [f32(1)]) : []),
+    ...(p.weight ? [loop('group', 'c', panels, weigh(mul(c, i32(panelSize))))] : []),
   ];
 
   /** Adds to the sum of a rectangle what the stage has of it. */
@@ -305,7 +333,6 @@ export function lowerOffsetMoment(contraction: Contraction): Stmt[] {
       ...(p.weight ? [alloc('weighted', panels * panelSize)] : []),
       alloc('sums', ceilDiv(mc, mr) * panels * sumsSize),
       ...(unused > 0 ? clear('z', 'panels', i32((panels - 1) * panelSize), panelSize) : []),
-      ...(unused > 0 && p.weight ? clear('z', 'weighted', i32((panels - 1) * panelSize), panelSize) : []),
       loop('serial', 'stageIndex', stages.imageBlocks * stages.bands, [
         ...stageRange(ref('stageIndex'), stages, p.images, whole),
         ...pack,

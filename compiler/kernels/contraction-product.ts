@@ -1,7 +1,7 @@
 /**
  * The blocked matrix product. A grid iteration owns a block of rows and columns of one matrix of the batch. For each stretch
- * of the inner dimension it packs its columns into panels as wide as a tile, so that every tile reads them contiguously, and
- * reads the rows where they lie (or packs them too, if they are computed by a fused prologue).
+ * of the inner dimension it packs its columns into panels as wide as a tile, so that every tile reads them contiguously. Rows
+ * are read where they lie, unless they are computed by a fused prologue, or enough columns share the work of packing them too.
  */
 import {
   add,
@@ -57,21 +57,43 @@ export interface Product {
   readonly finish: (batch: Expr, m: Expr, n: Expr, element: Expr) => Stmt[];
 }
 
+const zero: Expr = { kind: 'const', type: 'f32', value: 0 };
+/** Stretch of k that is packed for all panels before the next one. */
+const AT_ONCE = 8;
+
+/** Columns that make it worth packing rows whose neighbours in k lie apart; a sum that makes it worth packing any rows. */
+const MANY_COLUMNS = 48;
+const LONG_SUM = 1024;
+/** Depth up to which two panels of columns lie in a first-level cache at once, so that a panel of rows is fetched for both. */
+const TWO_PANELS = 512;
+/** Elements of a block of rows, which goes by once for every pass of columns: half a second-level cache. */
+const ROWS_AT_ONCE = 256 * 1024;
+
+interface Blocks extends TileChoice {
+  readonly packedRows: boolean;
+  /** Columns that go by before the next rows. */
+  readonly pass: number;
+}
+
 /** 4 x 8 reads less memory a product; 2 x 16 fits narrow remainders better. */
-function chooseTile(p: Product, choice: Partial<TileChoice>): TileChoice {
+function chooseBlocks(p: Product, choice: Partial<TileChoice>): Blocks {
   const shape = choice.mr ? undefined : p.m <= 2 && p.n > 8 ? tileShapes[1] : tileShapes[0];
   const mr = choice.mr ?? shape!.mr;
   const nr = choice.nr ?? shape!.nr;
-  const kc = evenly(p.k, choice.kc ?? (p.k <= 1024 ? 1024 : 512), 1);
-  // Columns packed by one grid iteration: up to 512 KiB, less where it leaves too few iterations.
+  const worthPacking = p.n >= MANY_COLUMNS && p.m > mr && (!p.a.alongK || (p.k > LONG_SUM && p.n >= 256));
+  const packedRows = p.a.memory === undefined || worthPacking;
+  const kc = evenly(p.k, choice.kc ?? (p.k <= LONG_SUM && !worthPacking ? LONG_SUM : 512), 1);
+  // Columns packed by one grid iteration: up to 512 KiB, less where it leaves too few iterations. Rows that are packed in each of
+  // them want more of them.
+  const share = roundUp(ceilDiv(p.n, ceilDiv(8, p.batch)), nr);
   const most = Math.max(nr, roundUp(Math.floor(131072 / kc), nr));
-  const nc = evenly(p.n, choice.nc ?? Math.min(most, Math.max(64, roundUp(ceilDiv(p.n, ceilDiv(8, p.batch)), nr))), nr);
-  const mc = evenly(p.m, choice.mc ?? 512, mr);
-  return { mr, nr, kc, mc, nc };
+  const nc = evenly(p.n, choice.nc ?? Math.min(most, Math.max(worthPacking ? 256 : 64, share)), nr);
+  const mc = evenly(p.m, choice.mc ?? (worthPacking ? 256 : Math.min(512, Math.floor(ROWS_AT_ONCE / kc))), mr);
+  return { mr, nr, kc, mc, nc, packedRows, pass: kc <= TWO_PANELS ? 2 * nr : nr };
 }
 
 export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
-  const t = chooseTile(p, choice);
+  const t = chooseBlocks(p, choice);
   const rowBlocks = ceilDiv(p.m, t.mc);
   const columnBlocks = ceilDiv(p.n, t.nc);
   const steps = ceilDiv(p.k, t.kc);
@@ -83,31 +105,61 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
   // columnPanels[(n - n0) / nr][k][nr], rowPanels[(m - m0) / mr][k][mr]
   const columnPanel = (n: Expr): Expr => mul(sub(n, n0), i32(t.kc));
   const rowPanel = (m: Expr): Expr => mul(sub(m, m0), i32(t.kc));
-  const pack = (memory: string, factor: Factor, base: Expr, at: Expr, count: number, width: number): Stmt[] => {
-    const [k, j] = [ref('k'), ref('j')];
-    const move = store(memory, add(add(base, mul(k, i32(width))), j), factor.at(batch, add(at, j), add(k0, k)));
-    const rest = width - count;
-    const zeros: Stmt[] =
-      rest > 0
-        ? [
+  /** Copies a range of a factor's columns (or rows) into panels of `width`, each with its own stretch of k side by side. */
+  const pack = (
+    memory: string,
+    factor: Factor,
+    range: typeof columns,
+    panel: (at: Expr) => Expr,
+    name: string,
+  ): Stmt[] => {
+    const k = ref('k');
+    const width = range.size;
+    const move = (at: Expr, j: Expr): Stmt =>
+      store(memory, add(add(panel(at), mul(k, i32(width))), j), factor.at(batch, add(at, j), add(k0, k)));
+    const rest = (at: Expr, count: number): Stmt[] =>
+      count === width
+        ? []
+        : [
             loop('serial', 'k', depth, [
               loop(
                 'serial',
                 'j',
                 width,
-                [store(memory, add(add(base, mul(k, i32(width))), j), { kind: 'const', type: 'f32', value: 0 })],
+                [store(memory, add(add(panel(at), mul(k, i32(width))), ref('j')), zero)],
                 count,
               ),
             ]),
-          ]
-        : [];
-    const moves = factor.alongK
-      ? loop('serial', 'j', count, [loop('vector', 'k', depth, [move])])
-      : loop('serial', 'k', depth, [loop('vector', 'j', count, [move])]);
-    return [moves, ...zeros];
+          ];
+    if (factor.alongK)
+      return strips('group', name, range, (at, count) => [
+        factor.memory
+          ? loop(
+              'vector',
+              'k',
+              depth,
+              Array.from({ length: count }, (_, j) => move(at, i32(j))),
+            )
+          : loop('serial', 'j', count, [loop('vector', 'k', depth, [move(at, ref('j'))])]),
+        ...rest(at, count),
+      ]);
+    // Some k at a time, so that the cache line that two panels share is there for the second one.
+    const few = { lo: ref('kk'), hi: min(depth, add(ref('kk'), i32(AT_ONCE))) };
+    return [
+      loop(
+        'group',
+        'kk',
+        depth,
+        strips('group', name, range, (at, count) => [
+          loop('serial', 'k', few.hi, [loop('vector', 'j', count, [move(at, ref('j'))])], few.lo),
+        ]),
+        0,
+        AT_ONCE,
+      ),
+      ...strips('group', name, range, (at, count) => rest(at, count)),
+    ];
   };
 
-  const packedRows = p.a.memory === undefined;
   const task = (m: Expr, mCount: number, n: Expr, nCount: number): Stmt[] =>
     tileTask({
       rows: mCount,
@@ -118,14 +170,14 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
           tile,
           operand: 'f32',
           depth,
-          a: p.a.memory
-            ? {
-                memory: p.a.memory.name,
-                index: p.a.memory.offset(batch, m, k0),
-                row: p.a.memory.i,
-                depth: p.a.memory.k,
-              }
-            : { memory: 'rowPanels', index: rowPanel(m), row: 1, depth: t.mr },
+          a: t.packedRows
+            ? { memory: 'rowPanels', index: rowPanel(m), row: 1, depth: t.mr }
+            : {
+                memory: p.a.memory!.name,
+                index: p.a.memory!.offset(batch, m, k0),
+                row: p.a.memory!.i,
+                depth: p.a.memory!.k,
+              },
           b: { memory: 'columnPanels', index: columnPanel(n), depth: t.nr, col: 1 },
         },
       ],
@@ -143,14 +195,17 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
       each: (row, col, element) => p.finish(batch, add(m, row), add(n, col), element),
     });
 
+  /** All rows with the columns from `lo` on that a first-level cache keeps. */
+  const pass = (lo: Expr): Stmt[] => {
+    const hi = t.nc <= t.pass ? columns.hi : min(add(lo, i32(t.pass)), columns.hi);
+    return strips('lane', 'm', rows, (m, mCount) =>
+      strips('lane', 'n', { ...columns, lo, hi }, (n, nCount) => task(m, mCount, n, nCount)),
+    );
+  };
   const step: Stmt[] = [
-    ...strips('group', 'n', columns, (n, count) => pack('columnPanels', p.b, columnPanel(n), n, count, t.nr)),
-    ...(packedRows
-      ? strips('group', 'm', rows, (m, count) => pack('rowPanels', p.a, rowPanel(m), m, count, t.mr))
-      : []),
-    ...strips('lane', 'n', columns, (n, nCount) =>
-      strips('lane', 'm', rows, (m, mCount) => task(m, mCount, n, nCount)),
-    ),
+    ...pack('columnPanels', p.b, columns, columnPanel, 'n'),
+    ...(t.packedRows ? pack('rowPanels', p.a, rows, rowPanel, 'm') : []),
+    ...(t.nc <= t.pass ? pass(n0) : [loop('lane', 'pass', min(columns.hi, i32(p.n)), pass(ref('pass')), n0, t.pass)]),
   ];
   const block = ref('block');
   return [
@@ -159,7 +214,7 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
       letI('n0', mul(rem(div(block, i32(rowBlocks)), i32(columnBlocks)), i32(t.nc))),
       letI('m0', mul(rem(block, i32(rowBlocks)), i32(t.mc))),
       alloc('columnPanels', t.kc * t.nc),
-      ...(packedRows ? [alloc('rowPanels', t.kc * t.mc)] : []),
+      ...(t.packedRows ? [alloc('rowPanels', t.kc * t.mc)] : []),
       ...(steps > 1
         ? [
             alloc('sums', t.mc * t.nc),

@@ -13,6 +13,7 @@ import {
   i32,
   le,
   letI,
+  load,
   loop,
   min,
   mul,
@@ -127,6 +128,7 @@ function planOf(p: SecondMoment, choice: Partial<TileChoice>): Plan {
 }
 
 export function lowerSecondMoment(contraction: Contraction): Stmt[] {
+  const { anchor, elements } = contraction;
   const p = secondMomentOf(contraction);
   const plan = planOf(p, contraction.choice);
   const { mr, nr, features } = plan;
@@ -147,7 +149,7 @@ export function lowerSecondMoment(contraction: Contraction): Stmt[] {
     ...(p.weight ? [store('weighted', place, mul(value, p.weight(add(image0, image))))] : []),
   ];
   const featureAt = (f: Expr): Expr => add(mul(div(f, i32(nr)), i32(panelSize)), rem(f, i32(nr)));
-  const overPositions = (body: Stmt[]): Stmt => {
+  const overPositions = (body: readonly Stmt[]): Stmt => {
     return loop('serial', 'image', images, [loop('serial', 'y', rows, [loop('vector', 'x', width, body)])]);
   };
   const packed = (f: Expr, value: Expr): Stmt[] => [
@@ -200,8 +202,38 @@ export function lowerSecondMoment(contraction: Contraction): Stmt[] {
       mul(col, i32(p.cols.scale)),
     ];
     const channelCount = min(i32(p.channels), end);
-    if (!p.channelLast)
-      return [loop('group', 'c', channelCount, packed(c, p.source(add(image0, n), channel, ...at(y, x))))];
+    if (!p.channelLast) {
+      // Four channels at a time, so that a target can turn 4 x 4 blocks in registers; what is weighted is read off the panels.
+      const fours = elements.inMemory(anchor.operands[0]) ? p.channels - (p.channels % 4) : 0;
+      const place = add(ref('to'), mul(position(n, y, x), i32(nr)));
+      const move = (k: number): Stmt =>
+        store('panels', add(place, i32(k)), p.source(add(image0, n), add(channel, i32(k)), ...at(y, x)));
+      const some = (from: number, to: number, moves: readonly Stmt[]): Stmt[] =>
+        from === to
+          ? []
+          : [
+              loop(
+                'group',
+                'c',
+                min(i32(to), channelCount),
+                [letI('to', featureAt(c)), overPositions(moves)],
+                from,
+                moves.length,
+              ),
+            ];
+      const example = mul(rows, i32(width * nr));
+      const e = add(ref('to'), ref('e'));
+      const weigh = loop('group', 'panel', div(add(channelCount, i32(nr - 1)), i32(nr)), [
+        loop('serial', 'image', images, [
+          letI('to', add(mul(panel, i32(panelSize)), mul(n, example))),
+          loop('vector', 'e', example, [
+            store('weighted', e, mul(load('panels', e), p.weight?.(add(image0, n)) ?? f32(1))),
+          ]),
+        ]),
+      ]);
+      const all = [...some(0, fours, [0, 1, 2, 3].map(move)), ...some(fours, p.channels, [move(0)])];
+      return p.weight ? [...all, weigh] : all;
+    }
     const move = (f: Expr): Stmt[] =>
       put(
         add(add(mul(panel, i32(panelSize)), mul(n, i32(nr))), lane),

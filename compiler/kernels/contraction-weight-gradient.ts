@@ -6,6 +6,7 @@
  */
 import {
   add,
+  and,
   div,
   type Expr,
   eq,
@@ -42,7 +43,11 @@ import {
 
 /** Elements of group memory for staged images: small, because each tile goes through all of them. */
 const STAGE = 24 * 1024;
-const MOST_CHUNKS = 16;
+/** Grid iterations that are worth having: by fewer input channels first, whose copies are disjoint, then by fewer output channels. */
+const ENOUGH = 8;
+const MOST_CHANNELS = 64;
+/** Output channels that share the copied images of an iteration, at least. */
+const LEAST_OUTPUTS = 64;
 
 /** An image axis: position a and tap t read stage position `a * stride + t * dilation`, which is source `* scale - pad`. */
 interface Staged {
@@ -69,6 +74,23 @@ function stagedAxis(w: AxisWindow): Staged {
   };
 }
 
+/** Positions of a row up to which rows are worth joining, and output channels that then share the copies. */
+const SHORT_ROW = 16;
+const WORTH_COPIES = 32;
+
+/**
+ * The columns as they are staged, once for all taps; or once for each, without the columns that others read: then rows follow each other
+ * without a gap, and a tile's inner loop goes through all of them instead of one short row.
+ */
+function columnCopies(conv: Convolution, rows: Staged, cols: Staged): readonly Staged[] {
+  const { kernel, stride, dilation } = conv.cols;
+  if (kernel === 1 || rows.stride > 1 || cols.positions > SHORT_ROW || conv.outputs < WORTH_COPIES) return [cols];
+  return Array.from({ length: kernel }, (_, k) => ({
+    ...cols,
+    ...{ stride: 1, reach: 0, scale: stride, pad: cols.pad - k * dilation },
+  }));
+}
+
 const lengthOf = (axis: Staged, positions: number): number => (positions - 1) * axis.stride + 1 + axis.reach;
 
 interface Plan extends TileChoice {
@@ -79,17 +101,24 @@ interface Plan extends TileChoice {
   readonly stages: StagePlan;
 }
 
-function planOf(conv: Convolution, rows: Staged, cols: Staged, choice: Partial<TileChoice>): Plan {
+/** @param computed whether output gradients are computed and staged for each iteration anew: then it has all the inputs that it can */
+function planOf(
+  conv: Convolution,
+  rows: Staged,
+  copies: readonly Staged[],
+  computed: boolean,
+  choice: Partial<TileChoice>,
+): Plan {
   const { mr, nr } = { ...tileShapes[0], ...choice };
-  const channels = Math.min(conv.inputs, evenly(conv.inputs, choice.nc ?? 64, 8));
-  const perRow = lengthOf(cols, cols.positions) * channels * rows.stride;
+  const most = computed ? MOST_CHANNELS : Math.min(MOST_CHANNELS, Math.max(nr, ceilDiv(conv.inputs, ENOUGH)));
+  const channels = Math.min(conv.inputs, evenly(conv.inputs, choice.nc ?? most, 8));
+  const perRow = copies.length * lengthOf(copies[0], copies[0].positions) * channels * rows.stride;
   const axis = { lo: 0, hi: rows.positions, reach: ceilDiv(rows.reach, rows.stride) };
   const stages = planStages(conv.images, axis, perRow, choice.kc ? choice.kc * channels : STAGE);
   const channelBlocks = ceilDiv(conv.inputs, channels);
-  const share = Math.max(1, Math.floor(MOST_CHUNKS / (conv.groups * channelBlocks)));
-  const iterations = (mc: number): number => conv.groups * channelBlocks * ceilDiv(conv.outputs, mc);
-  // Each iteration stages the images anew: few outputs are split only as far as a few threads need it.
-  const least = iterations(32) >= 4 ? 32 : iterations(16) >= 2 ? 16 : 8;
+  const share = ceilDiv(ENOUGH, conv.groups * channelBlocks);
+  // A single block of inputs is staged twice, for two threads.
+  const least = conv.groups * channelBlocks > 1 ? LEAST_OUTPUTS : 8;
   const mc = evenly(conv.outputs, choice.mc ?? Math.max(least, ceilDiv(conv.outputs, share)), mr);
   return {
     mr,
@@ -108,33 +137,50 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
   const conv = convolutionOfNode(anchor);
   const [x, dy] = anchor.operands;
   const [kh, kw] = conv.kernel;
-  const [rowAxis, colAxis] = [stagedAxis(conv.rows), stagedAxis(conv.cols)];
-  const plan = planOf(conv, rowAxis, colAxis, choice);
+  const rowAxis = stagedAxis(conv.rows);
+  const inMemory = elements.inMemory(dy);
+  const copies = columnCopies(conv, rowAxis, stagedAxis(conv.cols));
+  const colAxis = copies[0];
+  const plan = planOf(conv, rowAxis, copies, !inMemory, choice);
   const { mr, nr, channels } = plan;
   const [group, c0, m0, image0, row0, images, rows] = names.map(ref);
   const [image, row, col, c, y, to, run] = ['image', 'row', 'col', 'c', 'y', 'to', 'run'].map(ref);
 
-  // stage[image][row][column][channel]
+  // stage[copy][image][row][column][channel]
   const width = lengthOf(colAxis, colAxis.positions);
   const height = lengthOf(rowAxis, plan.stages.band);
+  const copySize = plan.stages.images * height * width * channels;
   const stageAt = (n: Expr, r: Expr): Expr => mul(add(mul(n, i32(height)), r), i32(width * channels));
-  const lo = Math.min(width, Math.ceil(colAxis.pad / colAxis.scale));
-  const hi = Math.max(lo, Math.min(width, Math.floor((colAxis.extent - 1 + colAxis.pad) / colAxis.scale) + 1));
   const even = conv.inputs % channels === 0;
   const staged = even ? i32(channels) : min(i32(channels), sub(i32(conv.inputs), c0));
-  const channel = add(add(mul(group, i32(conv.inputs)), c0), c);
-  const source = elements.at(x, [add(image0, image), channel, y, sub(mul(col, i32(colAxis.scale)), i32(colAxis.pad))]);
-  const move = store('stage', add(add(to, mul(col, i32(channels))), c), source);
+  const move = (ch: Expr, cols: Staged, begin: Expr): Stmt => {
+    const channel = add(add(mul(group, i32(conv.inputs)), c0), ch);
+    const source = elements.at(x, [add(image0, image), channel, y, sub(mul(col, i32(cols.scale)), i32(cols.pad))]);
+    return store('stage', add(add(begin, mul(col, i32(channels))), ch), source);
+  };
+  // Four channels at a time, so that a target can turn 4 x 4 blocks in registers.
+  const fours = elements.inMemory(x) ? and(staged, i32(-4)) : i32(0);
   const channelLast = conv.rows.input * conv.cols.input === 1;
-  const copy: Stmt[] = [
-    ...clear('z', 'stage', to, lo * channels),
-    ...(hi === lo
-      ? []
-      : channelLast
-        ? [loop('serial', 'col', hi, [loop('vector', 'c', staged, [move])], lo)]
-        : [loop('serial', 'c', staged, [loop('vector', 'col', hi, [move], lo)])]),
-    ...clear('z', 'stage', add(to, i32(hi * channels)), (width - hi) * channels),
-  ];
+  const copy = copies.flatMap((cols, n): Stmt[] => {
+    const lo = Math.max(0, Math.min(width, Math.ceil(cols.pad / cols.scale)));
+    const hi = Math.max(lo, Math.min(width, Math.floor((cols.extent - 1 + cols.pad) / cols.scale) + 1));
+    const begin = add(to, i32(n * copySize));
+    const four = [0, 1, 2, 3].map((lane) => move(add(c, i32(lane)), cols, begin));
+    const one = move(c, cols, begin);
+    return [
+      ...clear('z', 'stage', begin, lo * channels),
+      ...(hi === lo
+        ? []
+        : channelLast
+          ? [loop('serial', 'col', hi, [loop('vector', 'c', staged, [one])], lo)]
+          : [
+              loop('serial', 'c', fours, [loop('vector', 'col', hi, four, lo)], 0, 4),
+              loop('serial', 'c', staged, [loop('vector', 'col', hi, [one], lo)], fours),
+            ]),
+      ...clear('z', 'stage', add(begin, i32(hi * channels)), (width - hi) * channels),
+    ];
+  });
+  const clearRow = copies.flatMap((_, n) => clear('z', 'stage', add(to, i32(n * copySize)), width * channels));
   const last = (lengthOf(rowAxis, rowAxis.positions) - 1) * rowAxis.scale - rowAxis.pad;
   const inside = rowAxis.pad === 0 && last < rowAxis.extent;
   const stagedRows = add(mul(sub(rows, i32(1)), i32(rowAxis.stride)), i32(1 + rowAxis.reach));
@@ -142,22 +188,24 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
     loop('group', 'row', stagedRows, [
       letI('to', stageAt(image, row)),
       letI('y', sub(mul(add(mul(row0, i32(rowAxis.stride)), row), i32(rowAxis.scale)), i32(rowAxis.pad))),
-      ...(inside ? copy : [when(within(y, 0, rowAxis.extent), copy, clear('z', 'stage', to, width * channels))]),
+      ...(inside ? copy : [when(within(y, 0, rowAxis.extent), copy, clearRow)]),
     ]),
   ]);
 
-  // Runs: weights that lie side by side in a channel-last patch. A row of the kernel, or one tap if the kernel is dilated.
-  const perRow = colAxis.dilation === 1 || kw === 1 ? 1 : kw;
+  // Runs: weights that lie side by side in a channel-last patch. A row of the kernel, or one tap if the kernel is dilated or each tap has its copy.
+  const perRow = copies.length === 1 && (colAxis.dilation === 1 || kw === 1) ? 1 : kw;
   const runTaps = kw / perRow;
   const runs = kh * perRow;
   const length = runTaps * channels;
   const panels = ceilDiv(length, nr);
   const [ky, kx0] = perRow === 1 ? [run, i32(0)] : [div(run, i32(perRow)), rem(run, i32(perRow))];
-  const runAt = add(mul(ky, i32(rowAxis.dilation * width * channels)), mul(kx0, i32(colAxis.dilation * channels)));
+  const runAt = add(
+    mul(ky, i32(rowAxis.dilation * width * channels)),
+    mul(kx0, i32(copies.length > 1 ? copySize : colAxis.dilation * channels)),
+  );
 
   // The row operand at (output channel, image, y): where it lies, or gradient[m - m0][image][position] if it is computed.
   const positions = colAxis.positions;
-  const inMemory = elements.inMemory(dy);
   const gradientRow = inMemory ? rowAxis.positions * positions : plan.stages.images * plan.stages.band * positions;
   const outputs = add(mul(group, i32(conv.outputs)), ref('m'));
   const stageGradient = strips(
@@ -185,7 +233,7 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
     return add(add(mul(sub(m, m0), i32(gradientRow)), mul(image, i32(band))), mul(at, i32(positions)));
   }
 
-  // Where windows do not overlap, rows follow each other without a gap and are summed as one.
+  // Where windows do not overlap, or each tap has its copy, rows follow each other without a gap and are summed as one.
   const joined = colAxis.stride === 1 && rowAxis.stride === 1 && width === positions;
   const sum =
     (m: Expr, l: Expr) =>
@@ -265,7 +313,7 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
       letI('group', div(block, i32(plan.channelBlocks * plan.rowBlocks))),
       letI('c0', mul(rem(div(block, i32(plan.rowBlocks)), i32(plan.channelBlocks)), i32(channels))),
       letI('m0', mul(rem(block, i32(plan.rowBlocks)), i32(plan.mc))),
-      alloc('stage', plan.stages.images * height * width * channels + nr),
+      alloc('stage', copies.length * copySize + nr),
       ...(inMemory ? [] : [alloc('gradient', plan.mc * gradientRow)]),
       ...(stageCount > 1 ? [alloc('sums', plan.mc * runs * panels * nr)] : []),
       ...(stageCount === 1 ? [letI('stageIndex', i32(0)), ...body] : [loop('serial', 'stageIndex', stageCount, body)]),

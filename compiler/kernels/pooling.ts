@@ -8,6 +8,7 @@ import {
   and,
   div,
   type Expr,
+  eq,
   f32,
   i32,
   type Kernel,
@@ -20,6 +21,7 @@ import {
   mul,
   ref,
   type Stmt,
+  select,
   store,
   sub,
   unary,
@@ -191,16 +193,19 @@ export function lowerPoolGrad(region: Region, name: string): Kernel {
   const [z, oy, ox] = ['z', 'y', 'x'].map((v) => frame.fresh(v));
   const gradient = elements.at(dy, [...index, ref(oy), ref(ox)]);
 
-  const scatter: Stmt[] = maximum
-    ? scatterToMaximum(frame, p, elements, region, index, ref(oy), ref(ox), plane, gradient)
-    : scatterEvenly(
-        frame,
-        p,
-        ref(oy),
-        ref(ox),
-        plane,
-        div(gradient, divisor(p, ref(oy), ref(ox), flagOf(anchor.attrs, 'count_include_pad'))),
-      );
+  const apart = maximum && areApart(p);
+  const scatter: Stmt[] = apart
+    ? scatterApart(frame, p, elements.at.bind(elements, anchor.operands[0]), index, ref(oy), ref(ox), plane, gradient)
+    : maximum
+      ? scatterToMaximum(frame, p, elements, region, index, ref(oy), ref(ox), plane, gradient)
+      : scatterEvenly(
+          frame,
+          p,
+          ref(oy),
+          ref(ox),
+          plane,
+          div(gradient, divisor(p, ref(oy), ref(ox), flagOf(anchor.attrs, 'count_include_pad'))),
+        );
   const finished = spanning(frame, [height, width]);
   const all = [...index, ...finished.index];
   const e = frame.fresh('r');
@@ -218,8 +223,8 @@ export function lowerPoolGrad(region: Region, name: string): Kernel {
     : stores;
   const body = gridLoops(frame, dims, [
     { kind: 'alloc', name: plane, space: 'group', type: 'f32', size: height * width },
-    loop('vector', z, height * width, [store(plane, ref(z), f32(0))]),
-    loop('serial', oy, outHeight, [loop('serial', ox, outWidth, scatter)]),
+    ...(apart && coversAll(p) ? [] : [loop('vector', z, height * width, [store(plane, ref(z), f32(0))])]),
+    loop('serial', oy, outHeight, [loop(apart ? 'vector' : 'serial', ox, outWidth, scatter)]),
     ...write,
   ]);
   return finishKernel(frame, name, body);
@@ -249,6 +254,51 @@ export function findMaximum(
       ...tapLoops(frame, p, oy, ox, body, 'serial'),
     ],
   };
+}
+
+/** Whether no two windows share an element, all taps are in the image, and there are few of them. */
+const areApart = (p: Plane): boolean =>
+  p.window.kernel[0] * p.window.kernel[1] <= UNROLLED &&
+  ([0, 1] as const).every((d) => {
+    const extent = (p.window.kernel[d] - 1) * p.window.dilations[d] + 1;
+    const last = (p.output[d] - 1) * p.window.strides[d] + extent;
+    return p.window.pads[d] === 0 && last <= p.image[d] && extent <= p.window.strides[d];
+  });
+
+/** Whether windows that are apart leave no element out. */
+const coversAll = (p: Plane): boolean =>
+  ([0, 1] as const).every(
+    (d) => p.window.kernel[d] === p.window.strides[d] && p.output[d] * p.window.strides[d] === p.image[d],
+  );
+
+/** The same for windows that are apart: each writes all of its elements, so that windows can be lanes of a vector. */
+function scatterApart(
+  frame: Frame,
+  p: Plane,
+  at: (index: Index) => Expr,
+  index: Index,
+  oy: Expr,
+  ox: Expr,
+  plane: string,
+  gradient: Expr,
+): Stmt[] {
+  const elements: { readonly iy: Expr; readonly ix: Expr; readonly name: string }[] = [];
+  taps(p, oy, ox, (iy, ix) => elements.push({ iy, ix, name: frame.fresh('v') }));
+  const [g, best, place] = ['g', 'm', 'w'].map((n) => frame.fresh(n));
+  const [{ name: first }, ...others] = elements;
+  return [
+    letF(g, gradient),
+    ...elements.map(({ iy, ix, name }) => letF(name, at([...index, iy, ix]))),
+    { kind: 'var', name: best, type: 'f32', value: ref(first) },
+    { kind: 'var', name: place, type: 'i32', value: i32(0) },
+    ...others.flatMap(({ name }, k): Stmt[] => [
+      { kind: 'set', name: place, value: select(lt(ref(best), ref(name)), i32(k + 1), ref(place)) },
+      { kind: 'set', name: best, value: select(lt(ref(best), ref(name)), ref(name), ref(best)) },
+    ]),
+    ...elements.map(({ iy, ix }, k) =>
+      store(plane, add(mul(iy, i32(p.image[1])), ix), select(eq(ref(place), i32(k)), ref(g), f32(0))),
+    ),
+  ];
 }
 
 /** The first maximum of the window takes all of the gradient. */

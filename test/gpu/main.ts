@@ -7,7 +7,7 @@ import { UserError } from '../../ir/diagnostics/error.js';
 import { listAdapters, type OpenedAdapter, requireAdapter } from '../../runtime/devices/webgpu/adapter.js';
 import { TestDevice } from './device.js';
 import { problems, runTests, type Test, testsOf } from './suite.js';
-import { compareTraining } from './training.js';
+import { compareTraining, trainings } from './training.js';
 
 interface Flags {
   readonly device: string;
@@ -82,13 +82,13 @@ async function kernels(opened: OpenedAdapter): Promise<void> {
 }
 
 async function training(): Promise<void> {
-  for (const optimizer of ['sgd', 'spngd'] as const) {
-    const name = `training: digits, ${optimizer}, ${flags.steps} steps`;
+  for (const what of Object.keys(trainings) as (keyof typeof trainings)[]) {
+    const name = `training: digits, ${what}, ${flags.steps} steps`;
     if (flags.only !== undefined && !name.includes(flags.only)) continue;
     try {
       // An adapter gives one device.
       const opened = await requireAdapter(flags.device);
-      const { losses, worst, wrong } = await compareTraining(opened, optimizer, flags.steps);
+      const { losses, worst, wrong } = await compareTraining(opened, what, flags.steps);
       const [first, last] = [losses[0], losses.at(-1)].map((l) => l?.toFixed(4));
       console.log(`${name}: loss ${first} to ${last}; off WebAssembly's by ${worst.toExponential(1)} at most`);
       report(name, wrong);

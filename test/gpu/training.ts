@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadTrainingData } from '../../cli/train.js';
-import { compile } from '../../compiler/compile.js';
+import { type CompileOptions, compile } from '../../compiler/compile.js';
 import { MANIFEST, WEIGHTS } from '../../ir/artifact.js';
 import { manifestSchema } from '../../ir/artifact-schema.js';
 import { readSafetensors } from '../../ir/safetensors.js';
@@ -18,7 +18,12 @@ import { train } from '../../runtime/training/loop.js';
 import { resolveSettings } from '../../runtime/training/settings.js';
 import { initialise } from '../../runtime/training/state.js';
 
-export type Optimizer = 'sgd' | 'spngd';
+/** What is trained, 64 examples at a time. */
+export const trainings = {
+  sgd: { optimizer: 'sgd' },
+  spngd: { optimizer: 'spngd' },
+  'spngd, accumulated, by drawn labels, stale': { accumulate: 3, fisher: '1mc', staleness: 'adaptive' },
+} as const satisfies Record<string, CompileOptions>;
 
 /**
  * Both devices compute the same in f32, and sum in another order: 10^-7 of a number. In a training step each rounding is
@@ -47,10 +52,14 @@ export interface Comparison {
   readonly wrong?: string;
 }
 
-/** Trains for `steps` steps of 64 on both. */
-export async function compareTraining(opened: OpenedAdapter, optimizer: Optimizer, steps: number): Promise<Comparison> {
+/** Trains for `steps` steps on both. */
+export async function compareTraining(
+  opened: OpenedAdapter,
+  training: keyof typeof trainings,
+  steps: number,
+): Promise<Comparison> {
   const { files } = compile(readFileSync(digits('digits.onnx')), 'digits.onnx', {
-    optimizer,
+    ...trainings[training],
     batch: 64,
     init: 'he-normal',
   });

@@ -274,14 +274,22 @@ describe('convolution', () => {
 describe('many blocks', () => {
   const only = { wasm: runners.wasm };
   it('of a product', () => {
-    for (const [m, n, k] of [
+    for (const [m, n, k, ta, tb] of [
       [70, 300, 1500],
       [600, 50, 20],
       [3, 600, 700],
       [600, 3, 700],
-    ]) {
+      // Rows that are packed, several blocks of them.
+      [301, 77, 530, true],
+      [270, 270, 1100, false, true],
+      [51, 49, 21, true, true],
+    ] as const) {
       const b = builder();
-      b.output('z', b.matmul(b.input('x', tensor('f32', [m, k])), b.input('y', tensor('f32', [k, n]))));
+      const [x, y] = [
+        b.input('x', tensor('f32', ta ? [k, m] : [m, k])),
+        b.input('y', tensor('f32', tb ? [n, k] : [k, n])),
+      ];
+      b.output('z', b.matmul(x, y, ta, tb));
       check(`${m}x${n}x${k}`, b.finish(), k, [{}], only);
     }
   });
@@ -290,6 +298,8 @@ describe('many blocks', () => {
     { x: [2, 300, 7, 7], outputs: 300, kernel: [1, 1] },
     { x: [1, 20, 40, 90], outputs: 6, kernel: [5, 3], pads: [2, 1, 2, 1], strides: [1, 2] },
     { x: [40, 16, 8, 8], outputs: 40, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 8 },
+    { x: [5, 9, 31, 29], outputs: 9, kernel: [3, 3], pads: [1, 1, 1, 1], strides: [2, 1], groups: 9 },
+    { x: [3, 21, 9, 23], outputs: 34, kernel: [3, 2], pads: [1, 3, 0, 1], dilations: [2, 3], strides: [1, 2] },
   ];
   it.each(large)('of a convolution $x', (c) => {
     const attrs = attrsOf(c);

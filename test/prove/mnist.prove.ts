@@ -10,6 +10,7 @@ describe.runIf(existsSync(model) && existsSync(data))('MNIST', () => {
   it('at least 98.7% in two epochs, median of three seeds; onnxruntime gives the same accuracy', async () => {
     const runs = [1, 2, 3].map((seed) => trainOnce(seed, ['--epochs', '2']));
     console.log(runs.map((r) => `${(100 * r.accuracy).toFixed(2)}% in ${r.seconds.toFixed(0)} s`).join(', '));
+    // The net has a Relu on its logits: with seed 2 one class is dead from the beginning, and a tenth of the digits with it.
     const median = runs.map((r) => r.accuracy).sort((a, b) => a - b)[1];
     expect(median).toBeGreaterThanOrEqual(0.987);
     for (const r of runs) expect(await inOnnxruntime(r.onnx, 10_000)).toBeCloseTo(r.accuracy, 3);

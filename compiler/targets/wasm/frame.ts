@@ -186,6 +186,11 @@ export class Frame {
     return this.find('memories', name);
   }
 
+  /** Whether only the statements of this function can reach it: it shares no bytes with another memory. */
+  isOwn(name: string): boolean {
+    return this.memory(name).local === this.scratchLocal;
+  }
+
   tile(name: string): Tile {
     return this.find('tiles', name);
   }

@@ -103,7 +103,8 @@ export function printLaneLoad(
   if (stride === 0) {
     loadAt(frame, memory, printAddress(frame, memory, sum, true));
     spreadValue(frame, memory);
-  } else gather(frame, memory, addresses(frame, memory, index, sum, stride, mask));
+  } else if (stride === 2 && wide && mask === undefined) everySecond(frame, memory, sum);
+  else gather(frame, memory, addresses(frame, memory, index, sum, stride, mask));
   if (mask === undefined) return;
   const split = stride !== 1 && !(stride === -1 && wide);
   spread(frame, held(type), otherwise);
@@ -138,6 +139,16 @@ function vectorLoad(frame: Frame, memory: string, offset: number, stride: number
   }
   code.simdMemory(simd.load32Zero, 0, offset).simd(simd.i16ExtendLow8U, simd.i32ExtendLow16U);
   if (type === 'bool') toMask(frame);
+}
+
+/** Elements 0, 2, 4, 6 from two vectors that end with the last of them. */
+function everySecond(frame: Frame, memory: string, sum: Sum): void {
+  const { code } = frame;
+  const offset = printAddress(frame, memory, sum);
+  const first = frame.keep(I32);
+  code.at(op.get, first).simdMemory(simd.load, 2, offset);
+  code.at(op.get, first).simdMemory(simd.load, 2, offset + 12);
+  code.shuffle(0, 2, 5, 7);
 }
 
 function gather(frame: Frame, memory: string, at: LaneAddresses): void {

@@ -8,6 +8,7 @@ import { F32, I32, op, simd, V128 } from './encode.js';
 import type { Frame, Lanes, Scalar, Sum } from './frame.js';
 import { printLaneStore } from './lane-memory.js';
 import { type Accumulation, type LanePlan, planLanes } from './lane-support.js';
+import { printTransposedStores } from './lane-transpose.js';
 import { laneOp, printLanes, spread } from './lanes.js';
 import { type Bound, bound, isKnown, printBound, printCounted, printEither, shifted } from './loops.js';
 import { combine, printScalar } from './scalar.js';
@@ -28,6 +29,10 @@ function copiesOf(plan: LanePlan): number {
   if (plan.size * plan.accumulated.size <= 16) return 4;
   return plan.size * plan.accumulated.size <= 60 ? 2 : 1;
 }
+
+/** Elements of a loop whose vectors are printed one behind the other, and what a body may hold for that. */
+const MOST_UNROLLED = 16;
+const UNROLLED_BODY = 24;
 
 /** Prints a vector loop; false: it has no lanes, and nothing was printed. */
 export function printVectorLoop(frame: Frame, s: For, serially: (body: readonly Stmt[]) => void): boolean {
@@ -67,8 +72,20 @@ export function printVectorLoop(frame: Frame, s: For, serially: (body: readonly 
         frame.define(s.var, 'i32', { local: variable });
         for (let copy = 0; copy < count; copy++) printLaneBody(frame, s.body, lanes(copy));
       });
-    if (copies > 1) several(copies, shifted(frame, end, -(4 * copies - 1) * step));
-    if (copies === 1 || trips === undefined || trips % (4 * copies) >= 4) several(1, shifted(frame, end, -3 * step));
+    const short = whole <= MOST_UNROLLED && sums.length === 0 && !plan.nested && plan.size <= UNROLLED_BODY;
+    if (short) {
+      const vectors = Math.floor(whole / 4);
+      frame.define(s.var, 'i32', { local: variable });
+      for (let copy = 0; copy < vectors; copy++) printLaneBody(frame, s.body, lanes(copy));
+      code
+        .at(op.get, variable)
+        .i32(4 * step * vectors)
+        .op(op.i32Add)
+        .at(op.set, variable);
+    } else {
+      if (copies > 1) several(copies, shifted(frame, end, -(4 * copies - 1) * step));
+      if (copies === 1 || trips === undefined || trips % (4 * copies) >= 4) several(1, shifted(frame, end, -3 * step));
+    }
     for (const sum of sums) printReduction(frame, sum.name, sum.op, sum.type, sum.locals);
   }
   if (trips === undefined || trips % 4 !== 0)
@@ -83,7 +100,11 @@ export function printVectorLoop(frame: Frame, s: For, serially: (body: readonly 
 export function printLaneBody(frame: Frame, body: readonly Stmt[], lanes: Lanes): void {
   frame.lanes = lanes;
   frame.enter();
-  for (const s of body) printLaneStatement(frame, s);
+  for (let i = 0; i < body.length; ) {
+    const group = printTransposedStores(frame, body, i);
+    if (group === 0) printLaneStatement(frame, body[i]);
+    i += Math.max(1, group);
+  }
   const inner = frame.leave();
   frame.code.append(inner);
   frame.lanes = undefined;
