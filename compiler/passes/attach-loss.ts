@@ -1,8 +1,8 @@
 /**
  * Puts the loss behind the model: `train` gets inputs `target` and `valid` and the outputs loss (mean over valid examples),
- * correct, count, and for the Fisher of one Monte-Carlo sample a second loss, against labels that are drawn from the model; a new function `eval` = predict's graph with loss_sum, correct, count and, of more than five classes, top5. A
+ * correct, count, and for the Fisher of one Monte-Carlo sample a second loss, against labels that are drawn from the model. A new
+ * function `eval` is predict's graph with loss_sum, correct, count and, of more than five classes, top5; `predict` is untouched. A
  * Softmax or LogSoftmax head is stripped for cross-entropy: the loss works on the logits, whose log_softmax cannot overflow.
- * `predict` is untouched.
  */
 import { CARRY, scheduledInputs } from '../../ir/artifact.js';
 import type { Builder } from '../../ir/builder.js';
@@ -152,9 +152,10 @@ function batchOf(func: Func, loss: LossDescription): Dim {
 }
 
 function attach(func: Func, loss: LossDescription, role: 'train' | 'eval', fisher?: Fisher): Func {
+  const draws = role === 'train' && fisher === '1mc';
   const inputs: NewInput[] = [{ name: 'valid', type: tensor('f32', [batchOf(func, loss)]) }];
   if (loss.target) inputs.push({ name: 'target', type: tensor(loss.target.dtype, loss.target.shape) });
-  if (role === 'train' && fisher === '1mc') inputs.push({ name: 'rng', type: tensor('i32', [3]) });
+  if (draws) inputs.push({ name: 'rng', type: tensor('i32', [3]) });
   const { b, given } = extend(func, PASS, inputs);
   const [valid, target] = given;
   const output = b.outputs.find((o) => o.name === loss.output)!.value;
@@ -163,9 +164,8 @@ function attach(func: Func, loss: LossDescription, role: 'train' | 'eval', fishe
   const count = b.sumAll(valid, 'count');
   const terms = lossTerms(b, loss.kind, output, valid, target, count, role);
   if (role === 'train') b.output('loss', b.div(terms.sum, count, 'loss'));
-  if (role === 'train' && fisher === '1mc')
-    b.output(SAMPLED_LOSS, b.div(sampledSum(b, loss.kind, output, valid), count));
   else b.output('loss_sum', terms.sum);
+  if (draws) b.output(SAMPLED_LOSS, b.div(sampledSum(b, loss.kind, output, valid), count));
   if (terms.correct) b.output('correct', terms.correct);
   if (terms.top5) b.output('top5', terms.top5);
   b.output('count', count);

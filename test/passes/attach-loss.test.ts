@@ -56,6 +56,7 @@ describe('softmax cross-entropy', () => {
       const train = run(module, 'train', { x, valid, target }).outputs;
       expect(train.loss[0]).toBeCloseTo(sum / 3, 12);
       expect([train.correct[0], train.count[0]]).toEqual([correct, 3]);
+      expect(Object.keys(train)).toEqual(['loss', 'correct', 'count']);
       const evaluated = run(module, 'eval', { x, valid, target }).outputs;
       expect(evaluated.loss_sum[0]).toBeCloseTo(sum, 12);
       expect([evaluated.correct[0], evaluated.count[0]]).toEqual([correct, 3]);
