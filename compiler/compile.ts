@@ -37,7 +37,7 @@ import { allTargets, lowerModule, type Target, type TargetCode } from './targets
 export type EmitLevel = 'model' | 'train' | 'placed' | 'kernels' | 'program';
 
 export interface CompileOptions {
-  /** Examples in a training step; default 64. */
+  /** Examples that go through the model at once in training: a step, unless it accumulates. Default 64. */
   readonly batch?: number;
   /**
    * Micro-batches of `batch` examples in a step, from 1: gradients and statistics are accumulated on the device, and the update
@@ -149,8 +149,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
     klClip: defaults.kl_clip !== 0,
     weightDecay: defaults.weight_decay !== 0,
   });
-  const accumulates = options.accumulate !== undefined;
-  const whole = cleaned(checked(splitMicroBatches(checked(updated.module), accumulates)));
+  const whole = cleaned(checked(splitMicroBatches(checked(updated.module), options.accumulate !== undefined)));
   const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
   // Last, so that equal fills stay apart: each is written straight into its own state.
   const train = checked(addInit(whole));

@@ -122,6 +122,14 @@ export function definitions(func: Pick<Func, 'nodes'>): Map<Value, Node> {
   return defs;
 }
 
+/** The values, and all that they are computed from. */
+export function ancestors(func: Pick<Func, 'nodes'>, values: Iterable<Value>): Set<Value> {
+  const found = new Set(values);
+  for (const node of [...func.nodes].reverse())
+    if (node.results.some((r) => found.has(r))) for (const v of node.operands) found.add(v);
+  return found;
+}
+
 /** The nodes that read each value (a node once per operand that it takes it for). */
 export function uses(func: Func): Map<Value, Node[]> {
   const map = new Map<Value, Node[]>();

@@ -1,13 +1,13 @@
 /**
- * Adds SP-NGD's curvature to `train`: for each layer that it recognises the statistics of the Fisher (empirical, or by drawn labels where
- * `train` has a second loss), their damped
- * inverses as state, and an output `natural(p)` beside `gradient(p)`: the gradient preconditioned with them. A parameter
- * that no rule covers keeps its plain gradient; its report says why. Also gives the output
- * `failed_inversions`, or with staleness `failures(statistic)` of each.
+ * Adds SP-NGD's curvature to `train`: for each layer that it recognises the statistics of the Fisher (empirical, or by drawn
+ * labels where `train` has a second loss), their damped inverses as state, and an output `natural(p)` beside `gradient(p)`: the
+ * gradient preconditioned with them. A parameter that no rule covers keeps its plain gradient; its report says why. Also gives the
+ * output `failed_inversions`, or with staleness `failures(statistic)` of each.
  */
 import { accumulated } from '../../ir/accumulate.js';
 import { type Builder, dims } from '../../ir/builder.js';
 import {
+  ancestors,
   definitions,
   type Func,
   findFunction,
@@ -168,9 +168,7 @@ function findSum({ context, sums, verdicts }: Visit, dy: Value, fits: (gradient:
 
 function contextOf(b: Builder, loss: Value, examples: number): Context {
   const defs = definitions(b);
-  const forward = new Set<Value>([loss]);
-  for (const node of [...b.nodes].reverse())
-    if (node.results.some((r) => forward.has(r))) for (const v of node.operands) forward.add(v);
+  const forward = ancestors(b, [loss]);
   return {
     definition: (v) => defs.get(v),
     forward: (v) => forward.has(v),

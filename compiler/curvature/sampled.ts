@@ -5,7 +5,7 @@
  */
 import { InferredNode } from '../../ir/builder.js';
 import { SAMPLED, SAMPLED_LOSS, sampledGradient } from '../../ir/fisher.js';
-import { definitions, type Func, type Output, type Value } from '../../ir/graph.js';
+import { ancestors, type Func, type Output, type Value } from '../../ir/graph.js';
 
 export interface Sampled {
   /** Without the outputs of the second pass. */
@@ -30,17 +30,4 @@ export function takeSampled(func: Func): Sampled | undefined {
     func: { ...func, nodes, outputs },
     gradientOf: (parameter) => gradients.get(sampledGradient(parameter)),
   };
-}
-
-/** The values, and all that they are computed from. */
-function ancestors(func: Func, values: readonly Value[]): Set<Value> {
-  const defs = definitions(func);
-  const found = new Set<Value>();
-  const stack = [...values];
-  for (let v = stack.pop(); v; v = stack.pop()) {
-    if (found.has(v)) continue;
-    found.add(v);
-    stack.push(...(defs.get(v)?.operands ?? []));
-  }
-  return found;
 }

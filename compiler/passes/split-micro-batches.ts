@@ -18,7 +18,8 @@ export function splitMicroBatches(module: Module, several: boolean): Module {
   if (!several) return mapFunctions(module, withoutMarks);
   const train = findFunction(module, 'train');
   const sums = sumsOf(module, train);
-  const parts = [accumulateFunction(train, sums), updateFunction(train, sums)];
+  const local = perMicroBatch(train);
+  const parts = [accumulateFunction(train, sums, local), updateFunction(train, sums, local)];
   return {
     ...module,
     functions: module.functions.flatMap((f) => (f === train ? parts : [f])),
@@ -105,8 +106,8 @@ function needed(func: Func, roots: Iterable<Value>): Node[] {
   return nodes.reverse();
 }
 
-function accumulateFunction(train: Func, sums: ReadonlyMap<Value, Sum>): Func {
-  const local = perMicroBatch(train);
+/** @param local values that need a micro-batch */
+function accumulateFunction(train: Func, sums: ReadonlyMap<Value, Sum>, local: ReadonlySet<Value>): Func {
   const updates = train.updates.filter((u) => local.has(u.value));
   const nodes = needed(train, [...sums.keys(), ...updates.map((u) => u.value)]);
   const nested = nodes.find(isMark);
@@ -133,8 +134,8 @@ function accumulateFunction(train: Func, sums: ReadonlyMap<Value, Sum>): Func {
   return b.finish();
 }
 
-function updateFunction(train: Func, sums: ReadonlyMap<Value, Sum>): Func {
-  const local = perMicroBatch(train);
+/** @param local values that need a micro-batch */
+function updateFunction(train: Func, sums: ReadonlyMap<Value, Sum>, local: ReadonlySet<Value>): Func {
   const updates = train.updates.filter((u) => !local.has(u.value));
   const nodes = needed(train, [...train.outputs.map((o) => o.value), ...updates.map((u) => u.value)]);
   const used = new Set(nodes.filter((n) => !isMark(n)).flatMap((n) => n.operands));

@@ -8,23 +8,10 @@ import { evaluate, type Tensors } from '../../ir/evaluate.js';
 import { SAMPLED } from '../../ir/fisher.js';
 import { type Func, findFunction, type Module } from '../../ir/graph.js';
 import { storedCount } from '../../ir/types.js';
-import { floats, node, onnxFile, valueInfo } from '../frontend/make-onnx.js';
-import { noise } from '../nets.js';
+import { floats, node, onnxFile, random, valueInfo } from '../frontend/make-onnx.js';
 import { follows, inputsFor, loadOn, relativeError } from './on-device.js';
 
 const CLASSES = 7;
-const random = (name: string, dims: readonly number[], key: number) =>
-  floats(
-    name,
-    dims,
-    [
-      ...noise(
-        dims.reduce((n, d) => n * d, 1),
-        key,
-      ),
-    ].map(Math.fround),
-  );
-
 /** A grouped convolution, a layer normalisation, dropout, two dense layers: every rule of curvature but that of BatchNorm. */
 const net = onnxFile({
   opset: 17,

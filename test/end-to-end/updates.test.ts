@@ -6,23 +6,11 @@ import { describe, expect, it } from 'vitest';
 import type { CompileOptions } from '../../compiler/compile.js';
 import type { Target } from '../../ir/artifact.js';
 import { findFunction } from '../../ir/graph.js';
-import { floats, node, onnxFile, valueInfo } from '../frontend/make-onnx.js';
-import { noise } from '../nets.js';
+import { floats, node, onnxFile, random, valueInfo } from '../frontend/make-onnx.js';
 import { follows, inputsFor, loadOn } from './on-device.js';
 
 const CLASSES = 8;
 
-const random = (name: string, dims: readonly number[], key: number) =>
-  floats(
-    name,
-    dims,
-    [
-      ...noise(
-        dims.reduce((n, d) => n * d, 1),
-        key,
-      ),
-    ].map(Math.fround),
-  );
 const constant = (name: string, n: number, value: number) => floats(name, [n], new Array<number>(n).fill(value));
 
 const net = onnxFile({

@@ -2,6 +2,8 @@
  * Small ONNX files written by hand for the importer's tests.
  */
 import onnxProto from 'onnx-proto';
+import { product } from '../../ir/types.js';
+import { noise } from '../nets.js';
 
 const { onnx } = onnxProto;
 type Attributes = Readonly<Record<string, number | string | readonly number[] | object>>;
@@ -27,6 +29,10 @@ export const floats = (name: string, dims: readonly number[], data: readonly num
   dataType: FLOAT,
   floatData: [...data],
 });
+
+/** Weights at random, uniform in [-1, 1). */
+export const random = (name: string, dims: readonly number[], key: number) =>
+  floats(name, dims, Array.from(noise(product(dims), key), Math.fround));
 
 export const ints = (name: string, dims: readonly number[], data: readonly number[]) => ({
   name,

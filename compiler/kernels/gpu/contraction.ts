@@ -25,7 +25,7 @@ import { ceilDiv, when } from '../contraction-tile.js';
 import { Elements, epilogueOf } from '../elements.js';
 import { Frame, finishKernel } from '../frame.js';
 import type { Region } from '../region.js';
-import type { BlockChoice } from './block-choice.js';
+import { type BlockChoice, stagedSum } from './block-choice.js';
 import { offsetBlocks } from './offset-cost.js';
 import { lowerOffsetMoment } from './offset-moment.js';
 import { type Factor, type Product, productOf } from './product.js';
@@ -150,26 +150,10 @@ function blocked(frame: Frame, name: string, p: Product, choice: BlockChoice): K
     loop('lane', 't', threads, [
       letI('tile_row', mul(div(t, i32(across)), i32(tile))),
       letI('tile_col', mul(rem(t, i32(across)), i32(tile))),
-      { kind: 'tileZero', tile: 'sums', rows: tile, cols: tile, accumulator: 'f32' },
-      loop(
-        'serial',
-        'k0',
-        p.k,
-        [
-          stage('a_block', p.a, m0, p.m, rows, p.alongK.a),
-          stage('b_block', p.b, n0, p.n, cols, p.alongK.b),
-          {
-            kind: 'tileMma',
-            tile: 'sums',
-            operand: 'f32',
-            depth: i32(depth),
-            a: { memory: 'a_block', index: row, row: 1, depth: rows },
-            b: { memory: 'b_block', index: col, depth: cols, col: 1 },
-          },
-        ],
-        0,
-        depth,
-      ),
+      ...stagedSum(choice, p.k, [
+        stage('a_block', p.a, m0, p.m, rows, p.alongK.a),
+        stage('b_block', p.b, n0, p.n, cols, p.alongK.b),
+      ]),
       letI('first_row', add(m0, row)),
       letI('first_col', add(n0, col)),
       {

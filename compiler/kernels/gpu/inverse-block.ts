@@ -26,6 +26,7 @@ import {
   unary,
 } from '../../../ir/kernel.js';
 import { when } from '../contraction-tile.js';
+import { stagedSum } from './block-choice.js';
 
 /** Rows and columns of a thread's tile. */
 export const TILE = 4;
@@ -150,25 +151,11 @@ export function multiplyBlocks({ block, depth }: Stages, { a, b, each }: Factors
   return loop('lane', 't', across ** 2, [
     letI('tile_row', mul(div(t, i32(across)), i32(TILE))),
     letI('tile_col', mul(rem(t, i32(across)), i32(TILE))),
-    { kind: 'tileZero', tile: 'sums', rows: TILE, cols: TILE, accumulator: 'f32' },
-    loop(
-      'serial',
-      'u0',
+    ...stagedSum(
+      { rows: block, cols: block, tile: TILE, depth },
       block,
-      [
-        stage('a_block', a),
-        stage('b_block', b),
-        {
-          kind: 'tileMma',
-          tile: 'sums',
-          operand: 'f32',
-          depth: i32(depth),
-          a: { memory: 'a_block', index: row, row: 1, depth: block },
-          b: { memory: 'b_block', index: col, depth: block, col: 1 },
-        },
-      ],
-      0,
-      depth,
+      [stage('a_block', a), stage('b_block', b)],
+      'u0',
     ),
     {
       kind: 'tileEach',

@@ -34,7 +34,7 @@ import { convolutionOfNode } from '../contraction-convolution.js';
 import { type FlatOffsets, flatOffsetsOf } from '../contraction-offsets.js';
 import { ceilDiv, when } from '../contraction-tile.js';
 import { type Frame, finishKernel } from '../frame.js';
-import type { BlockChoice } from './block-choice.js';
+import { type BlockChoice, stagedSum } from './block-choice.js';
 import type { Contraction } from './product.js';
 import { triangular } from './triangle.js';
 
@@ -143,26 +143,7 @@ export function lowerOffsetMoment(frame: Frame, name: string, contraction: Contr
       letI('dx', strip(dx, sx, 'distance')),
       letI('terms', mul(mul(tall, wide), i32(images))),
       ...(exact ? [letF('per_row', inverse(wide)), letF('per_image', inverse(mul(tall, wide)))] : []),
-      { kind: 'tileZero', tile: 'sums', rows: tile, cols: tile, accumulator: 'f32' },
-      loop(
-        'serial',
-        'k0',
-        terms,
-        [
-          stage('a_block', m0, rows, false),
-          stage('b_block', n0, cols, true),
-          {
-            kind: 'tileMma',
-            tile: 'sums',
-            operand: 'f32',
-            depth: i32(depth),
-            a: { memory: 'a_block', index: row, row: 1, depth: rows },
-            b: { memory: 'b_block', index: col, depth: cols, col: 1 },
-          },
-        ],
-        0,
-        depth,
-      ),
+      ...stagedSum(choice, terms, [stage('a_block', m0, rows, false), stage('b_block', n0, cols, true)]),
       {
         kind: 'tileStore',
         tile: 'sums',
