@@ -13,6 +13,7 @@ import { isPointwise, lowerPointwise } from './contraction-pointwise.js';
 import { lowerSecondMoment } from './contraction-second-moment.js';
 import type { Contraction } from './contraction-tile.js';
 import { lowerWeightGradient } from './contraction-weight-gradient.js';
+import { lowerWinograd, winogradPays } from './contraction-winograd.js';
 
 export interface Algorithm {
   readonly name: string;
@@ -31,6 +32,8 @@ export const contractionAlgorithms: readonly Algorithm[] = [
   { name: 'pointwise-gemm', fits: isPointwise, lower: lowerPointwise },
   /** Groups of one channel: all taps written out, outputs as lanes. */
   { name: 'depthwise', fits: isDepthwise, lower: lowerDepthwise },
+  /** Three rows of taps: six rows of products for four of outputs. */
+  { name: 'winograd', fits: winogradPays, lower: lowerWinograd },
   /** Sums over channels and taps: tiles read images that were copied once into group memory, with their padding. */
   {
     name: 'implicit-gemm',

@@ -48,7 +48,7 @@ const CHANNELS = 64;
 /** Weights up to this many elements stay in cache while all columns go by; larger ones are walked through once. */
 const RESIDENT = 64 * 1024;
 
-interface Correlation {
+export interface Correlation {
   readonly images: number;
   readonly groups: number;
   /** Channels of a group: summed over, and of the result. */

@@ -50,7 +50,7 @@ export function stageOf(shape: StageShape): Stage {
   const channel = size % 256 === 0 ? size + 16 : size;
   const planeSize = channels * channel;
   const plane = (py: number, px: number): number => (py * colAxis.planes.length + px) * planeSize;
-  const [c, n, row, col, y, to] = ['c', 'image', 'row', 'col', 'y', 'to'].map(ref);
+  const [c, n, row, y, to] = ['c', 'image', 'row', 'y', 'to'].map(ref);
   return {
     alloc: alloc(memory, rowAxis.planes.length * colAxis.planes.length * planeSize + shape.slack),
     channel,
@@ -59,13 +59,7 @@ export function stageOf(shape: StageShape): Stage {
     plane,
     copy: ({ images, row0, rows }, source) => {
       const copyRow = (py: number, px: number): Stmt[] => {
-        const { lo, hi } = present(colAxis, px, colAxis.lo, width);
-        const x = add(mul(add(col, i32(colAxis.lo)), i32(colAxis.scale)), i32(colAxis.planes[px]));
-        const copied: Stmt[] = [
-          ...clear('col', memory, to, lo),
-          ...(hi > lo ? [loop('vector', 'col', hi, [store(memory, add(to, col), source(n, c, y, x))], lo)] : []),
-          ...clear('col', memory, add(to, i32(hi)), width - hi),
-        ];
+        const copied = stageRow(memory, to, colAxis, px, width, (x) => source(n, c, y, x));
         const extent = rowAxis.hi - rowAxis.lo + rowAxis.reach;
         const whole = present(rowAxis, py, rowAxis.lo, extent);
         const inside = whole.lo === 0 && whole.hi === extent;
@@ -84,6 +78,25 @@ export function stageOf(shape: StageShape): Stage {
       );
     },
   };
+}
+
+/** `memory[to + col]` for col < width: a row of plane `plane`, zero where the source has no column. */
+export function stageRow(
+  memory: string,
+  to: Expr,
+  cols: Axis,
+  plane: number,
+  width: number,
+  source: (col: Expr) => Expr,
+): Stmt[] {
+  const { lo, hi } = present(cols, plane, cols.lo, width);
+  const col = ref('col');
+  const x = add(mul(add(col, i32(cols.lo)), i32(cols.scale)), i32(cols.planes[plane]));
+  return [
+    ...clear('col', memory, to, lo),
+    ...(hi > lo ? [loop('vector', 'col', hi, [store(memory, add(to, col), source(x))], lo)] : []),
+    ...clear('col', memory, add(to, i32(hi)), width - hi),
+  ];
 }
 
 /** How images and rows are cut into stages that fit a budget. */
