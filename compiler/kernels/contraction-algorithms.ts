@@ -14,6 +14,7 @@ import { lowerSecondMoment } from './contraction-second-moment.js';
 import type { Contraction } from './contraction-tile.js';
 import { lowerWeightGradient } from './contraction-weight-gradient.js';
 import { lowerWinograd, winogradPays } from './contraction-winograd.js';
+import { lowerWinogradGradient, winogradGradientPays } from './contraction-winograd-gradient.js';
 
 export interface Algorithm {
   readonly name: string;
@@ -42,6 +43,8 @@ export const contractionAlgorithms: readonly Algorithm[] = [
   },
   /** Second moments of a handful of features in each group: dot products. */
   { name: 'narrow-moment', fits: isNarrow, lower: lowerNarrowMoment },
+  /** Three rows of taps: six rows of products for four of output gradients. */
+  { name: 'winograd-gradient', fits: winogradGradientPays, lower: lowerWinogradGradient },
   /** Sums over examples and positions; tiles read images that were copied channel-last. */
   { name: 'position-gemm', fits: (n) => n.op === 'conv_weight_grad', lower: lowerWeightGradient },
   /** Windows that overlap: correlations of the channels, each shared by all pairs of taps at one distance. */

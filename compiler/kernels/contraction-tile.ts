@@ -134,23 +134,27 @@ export function tileTask(task: TileTask): Stmt[] {
   const finish = (value: Expr): Stmt => each(task.rowLimit, task.colLimit, task.each(row, col, value));
   const sum: Stmt[] = [{ kind: 'tileZero', tile, rows, cols, accumulator: 'f32' }, ...task.sum(tile)];
   if (!partial) return [...sum, finish(element)];
-  const { memory, index } = partial;
-  const place = add(index, add(mul(row, i32(cols)), col));
-  const total = add(load(memory, place), element);
-  return [
-    ...sum,
-    when(
-      partial.last,
-      [finish(total)],
-      [
-        when(
-          partial.first,
-          [{ kind: 'tileStore', tile, memory, index, row: i32(cols), col: 1 }],
-          [each(i32(rows), i32(cols), [store(memory, place, total)])],
-        ),
-      ],
-    ),
-  ];
+  const total = add(load(partial.memory, add(partial.index, add(mul(row, i32(cols)), col))), element);
+  return [...sum, when(partial.last, [finish(total)], restTile(tile, rows, cols, partial, partial.first))];
+}
+
+/** Puts the sums of a part in memory, `[rows][cols]`, or adds them to what is there; `first` absent: there is one part. */
+export function restTile(
+  tile: string,
+  rows: number,
+  cols: number,
+  { memory, index }: { readonly memory: string; readonly index: Expr },
+  first?: Expr,
+): Stmt[] {
+  const put: Stmt = { kind: 'tileStore', tile, memory, index, row: i32(cols), col: 1 };
+  if (!first) return [put];
+  const [row, col, element] = ['row', 'col', 'element'] as const;
+  const place = add(index, add(mul(ref(row), i32(cols)), ref(col)));
+  const more: Stmt = {
+    ...{ kind: 'tileEach', tile, row, col, element, rowLimit: i32(rows), colLimit: i32(cols) },
+    body: [store(memory, place, add(load(memory, place), ref(element)))],
+  };
+  return [when(first, [put], [more])];
 }
 
 /** Zeros in `memory[at .. at + count)`. */

@@ -6,7 +6,6 @@
  */
 import {
   add,
-  and,
   div,
   type Expr,
   eq,
@@ -22,14 +21,21 @@ import {
   store,
   sub,
 } from '../../ir/kernel.js';
-import type { AxisWindow } from './contraction-axes.js';
+import {
+  type ChannelLast,
+  clearRow,
+  columnCopies,
+  copyRow,
+  lengthOf,
+  type Staged,
+  stagedAxis,
+} from './contraction-channel-last.js';
 import { type Convolution, convolutionOfNode } from './contraction-convolution.js';
 import { planStages, type StagePlan, stageRange } from './contraction-stage.js';
 import {
   alloc,
   type Contraction,
   ceilDiv,
-  clear,
   evenly,
   isFirst,
   strips,
@@ -48,50 +54,6 @@ const ENOUGH = 8;
 const MOST_CHANNELS = 64;
 /** Output channels that share the copied images of an iteration, at least. */
 const LEAST_OUTPUTS = 64;
-
-/** An image axis: position a and tap t read stage position `a * stride + t * dilation`, which is source `* scale - pad`. */
-interface Staged {
-  readonly positions: number;
-  readonly stride: number;
-  readonly dilation: number;
-  readonly reach: number;
-  readonly scale: number;
-  readonly pad: number;
-  readonly extent: number;
-}
-
-function stagedAxis(w: AxisWindow): Staged {
-  // A single tap reads every stride-th position only.
-  const single = w.kernel === 1;
-  return {
-    positions: w.output,
-    stride: single ? 1 : w.stride,
-    dilation: w.dilation,
-    reach: (w.kernel - 1) * w.dilation,
-    scale: single ? w.stride : 1,
-    pad: w.pad,
-    extent: w.input,
-  };
-}
-
-/** Positions of a row up to which rows are worth joining, and output channels that then share the copies. */
-const SHORT_ROW = 16;
-const WORTH_COPIES = 32;
-
-/**
- * The columns as they are staged, once for all taps; or once for each, without the columns that others read: then rows follow each other
- * without a gap, and a tile's inner loop goes through all of them instead of one short row.
- */
-function columnCopies(conv: Convolution, rows: Staged, cols: Staged): readonly Staged[] {
-  const { kernel, stride, dilation } = conv.cols;
-  if (kernel === 1 || rows.stride > 1 || cols.positions > SHORT_ROW || conv.outputs < WORTH_COPIES) return [cols];
-  return Array.from({ length: kernel }, (_, k) => ({
-    ...cols,
-    ...{ stride: 1, reach: 0, scale: stride, pad: cols.pad - k * dilation },
-  }));
-}
-
-const lengthOf = (axis: Staged, positions: number): number => (positions - 1) * axis.stride + 1 + axis.reach;
 
 interface Plan extends TileChoice {
   /** Input channels of one grid iteration. */
@@ -144,7 +106,7 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
   const plan = planOf(conv, rowAxis, copies, !inMemory, choice);
   const { mr, nr, channels } = plan;
   const [group, c0, m0, image0, row0, images, rows] = names.map(ref);
-  const [image, row, col, c, y, to, run] = ['image', 'row', 'col', 'c', 'y', 'to', 'run'].map(ref);
+  const [image, row, y, to, run] = ['image', 'row', 'y', 'to', 'run'].map(ref);
 
   // stage[copy][image][row][column][channel]
   const width = lengthOf(colAxis, colAxis.positions);
@@ -153,34 +115,13 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
   const stageAt = (n: Expr, r: Expr): Expr => mul(add(mul(n, i32(height)), r), i32(width * channels));
   const even = conv.inputs % channels === 0;
   const staged = even ? i32(channels) : min(i32(channels), sub(i32(conv.inputs), c0));
-  const move = (ch: Expr, cols: Staged, begin: Expr): Stmt => {
-    const channel = add(add(mul(group, i32(conv.inputs)), c0), ch);
-    const source = elements.at(x, [add(image0, image), channel, y, sub(mul(col, i32(cols.scale)), i32(cols.pad))]);
-    return store('stage', add(add(begin, mul(col, i32(channels))), ch), source);
+  const toStage: ChannelLast = {
+    ...{ memory: 'stage', copies, copySize, channels, staged },
+    source: (ch, column) =>
+      elements.at(x, [add(image0, image), add(add(mul(group, i32(conv.inputs)), c0), ch), y, column]),
+    inMemory: elements.inMemory(x),
+    isChannelLast: conv.rows.input * conv.cols.input === 1,
   };
-  // Four channels at a time, so that a target can turn 4 x 4 blocks in registers.
-  const fours = elements.inMemory(x) ? and(staged, i32(-4)) : i32(0);
-  const channelLast = conv.rows.input * conv.cols.input === 1;
-  const copy = copies.flatMap((cols, n): Stmt[] => {
-    const lo = Math.max(0, Math.min(width, Math.ceil(cols.pad / cols.scale)));
-    const hi = Math.max(lo, Math.min(width, Math.floor((cols.extent - 1 + cols.pad) / cols.scale) + 1));
-    const begin = add(to, i32(n * copySize));
-    const four = [0, 1, 2, 3].map((lane) => move(add(c, i32(lane)), cols, begin));
-    const one = move(c, cols, begin);
-    return [
-      ...clear('z', 'stage', begin, lo * channels),
-      ...(hi === lo
-        ? []
-        : channelLast
-          ? [loop('serial', 'col', hi, [loop('vector', 'c', staged, [one])], lo)]
-          : [
-              loop('serial', 'c', fours, [loop('vector', 'col', hi, four, lo)], 0, 4),
-              loop('serial', 'c', staged, [loop('vector', 'col', hi, [one], lo)], fours),
-            ]),
-      ...clear('z', 'stage', add(begin, i32(hi * channels)), (width - hi) * channels),
-    ];
-  });
-  const clearRow = copies.flatMap((_, n) => clear('z', 'stage', add(to, i32(n * copySize)), width * channels));
   const last = (lengthOf(rowAxis, rowAxis.positions) - 1) * rowAxis.scale - rowAxis.pad;
   const inside = rowAxis.pad === 0 && last < rowAxis.extent;
   const stagedRows = add(mul(sub(rows, i32(1)), i32(rowAxis.stride)), i32(1 + rowAxis.reach));
@@ -188,7 +129,9 @@ export function lowerWeightGradient({ anchor, elements, finish, choice }: Contra
     loop('group', 'row', stagedRows, [
       letI('to', stageAt(image, row)),
       letI('y', sub(mul(add(mul(row0, i32(rowAxis.stride)), row), i32(rowAxis.scale)), i32(rowAxis.pad))),
-      ...(inside ? copy : [when(within(y, 0, rowAxis.extent), copy, clearRow)]),
+      ...(inside
+        ? copyRow(toStage, to)
+        : [when(within(y, 0, rowAxis.extent), copyRow(toStage, to), clearRow(toStage, to))]),
     ]),
   ]);
 
