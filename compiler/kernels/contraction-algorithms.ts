@@ -15,6 +15,7 @@ import type { Contraction } from './contraction-tile.js';
 import { lowerWeightGradient } from './contraction-weight-gradient.js';
 import { lowerWinograd, winogradPays } from './contraction-winograd.js';
 import { lowerWinogradGradient, winogradGradientPays } from './contraction-winograd-gradient.js';
+import { lowerWinogradMoment, winogradMomentFits } from './contraction-winograd-moment.js';
 
 export interface Algorithm {
   readonly name: string;
@@ -26,6 +27,12 @@ export const offsetCorrelations: Algorithm = {
   name: 'offset-correlations',
   fits: offsetsPay,
   lower: lowerOffsetMoment,
+};
+
+export const winogradMoment: Algorithm = {
+  name: 'winograd-moment',
+  fits: winogradMomentFits,
+  lower: lowerWinogradMoment,
 };
 
 export const contractionAlgorithms: readonly Algorithm[] = [
@@ -47,6 +54,7 @@ export const contractionAlgorithms: readonly Algorithm[] = [
   { name: 'winograd-gradient', fits: winogradGradientPays, lower: lowerWinogradGradient },
   /** Sums over examples and positions; tiles read images that were copied channel-last. */
   { name: 'position-gemm', fits: (n) => n.op === 'conv_weight_grad', lower: lowerWeightGradient },
+  winogradMoment,
   /** Windows that overlap: correlations of the channels, each shared by all pairs of taps at one distance. */
   offsetCorrelations,
   /** The same with patches on both sides: they are packed, and only the lower triangle is computed. */

@@ -25,16 +25,34 @@ import {
   rem,
   type Stmt,
   select,
-  store,
   sub,
 } from '../../ir/kernel.js';
 import { product } from '../../ir/types.js';
 import type { AxisWindow } from './contraction-axes.js';
 import { convolutionOfNode } from './contraction-convolution.js';
+import {
+  correlate,
+  joinRectangles,
+  type Panels,
+  packChannels,
+  packValues,
+  Table,
+  weighPanels,
+} from './contraction-offset-panels.js';
 import { flatOffsetsOf, MOST_SUMS } from './contraction-offsets.js';
 import { secondMomentOf } from './contraction-second-moment.js';
 import { planStages, stageRange } from './contraction-stage.js';
-import { alloc, type Contraction, ceilDiv, clear, evenly, isFirst, tileShapes, when } from './contraction-tile.js';
+import {
+  alloc,
+  type Contraction,
+  ceilDiv,
+  clear,
+  evenly,
+  isFirst,
+  restTile,
+  tileShapes,
+  when,
+} from './contraction-tile.js';
 
 /** Positions of a stage: a tile's two panels of them stay in a first-level cache. */
 const POSITIONS = 512;
@@ -44,35 +62,12 @@ const ROWS = 32;
 const stripFields = ['first', 'count', 'distance', 'upper'] as const;
 const pairFields = ['tap', 'partner', 'lo', 'hi'] as const;
 
-/** Strips and pairs of taps of an axis as they stand in the table from `at` on. */
-class AxisTable {
-  readonly strips: readonly Readonly<Record<(typeof stripFields)[number], number>>[];
-  readonly pairs: readonly Readonly<Record<(typeof pairFields)[number], number>>[];
-
-  constructor(
-    axis: AxisWindow,
-    private readonly at: number,
-  ) {
-    const { strips, pairs } = flatOffsetsOf(axis);
-    this.strips = strips.map((s) => ({ ...s, upper: Math.floor((s.first + Math.min(0, s.distance)) / axis.stride) }));
-    this.pairs = pairs;
-  }
-
-  get numbers(): readonly number[] {
-    return [
-      ...this.strips.flatMap((s) => stripFields.map((f) => s[f])),
-      ...this.pairs.flatMap((p) => pairFields.map((f) => p[f])),
-    ];
-  }
-
-  strip(n: Expr, field: (typeof stripFields)[number]): Expr {
-    return load('table', add(mul(n, i32(stripFields.length)), i32(this.at + stripFields.indexOf(field))));
-  }
-
-  pair(n: Expr, field: (typeof pairFields)[number]): Expr {
-    const from = this.at + this.strips.length * stripFields.length;
-    return load('table', add(mul(n, i32(pairFields.length)), i32(from + pairFields.indexOf(field))));
-  }
+/** Strips and pairs of taps of an axis in a kernel's table. */
+function axisIn(table: Table, axis: AxisWindow) {
+  const { strips, pairs } = flatOffsetsOf(axis);
+  const upper = strips.map((s) => ({ ...s, upper: Math.floor((s.first + Math.min(0, s.distance)) / axis.stride) }));
+  const [strip, pair] = [table.add(stripFields, upper), table.add(pairFields, pairs)];
+  return { strips, pairs, strip, pair };
 }
 
 export function lowerOffsetMoment(contraction: Contraction): Stmt[] {
@@ -80,9 +75,8 @@ export function lowerOffsetMoment(contraction: Contraction): Stmt[] {
   const p = secondMomentOf(contraction);
   const { rows: down, cols: across, kernel } = convolutionOfNode(anchor);
   const { mr, nr } = { ...tileShapes[0], ...choice };
-  const dy = new AxisTable(down, 0);
-  const dx = new AxisTable(across, dy.numbers.length);
-  const table = [...dy.numbers, ...dx.numbers];
+  const table = new Table();
+  const [dy, dx] = [axisIn(table, down), axisIn(table, across)];
   const [height, width, step] = [down.input, across.input, down.stride];
   const taps = product(kernel);
   const { channels } = p;
@@ -107,60 +101,25 @@ export function lowerOffsetMoment(contraction: Contraction): Stmt[] {
   const panelSize = stages.images * imageSize;
   const right = p.weight ? 'weighted' : 'panels';
 
-  const [group, m0, image0, images, row0, rows] = ['group', 'm0', 'image0', 'images', 'row0', 'rows'].map(ref);
-  const [c, image, y, x, i, j, r, e] = ['c', 'image', 'y', 'x', 'i', 'j', 'r', 'e'].map(ref);
+  const [group, m0, _image0, _images, row0, rows] = ['group', 'm0', 'image0', 'images', 'row0', 'rows'].map(ref);
+  const [image, i, j, r, e] = ['image', 'i', 'j', 'r', 'e'].map(ref);
   const end = min(i32(lanes), add(m0, i32(mc)));
   const top = stages.bands === 1 ? i32(0) : mul(row0, i32(step));
 
-  /** Some neighbouring channels from `f` on, all in one panel. */
-  const packed = (f: Expr, values: readonly Expr[]): Stmt[] => {
-    const at = add(ref('to'), add(mul(image, i32(imageSize)), mul(add(mul(y, i32(width)), x), i32(nr))));
-    const moves = values.map((value, n) => store('panels', add(at, i32(n)), value));
-    return [
-      letI('to', add(mul(div(f, i32(nr)), i32(panelSize)), rem(f, i32(nr)))),
-      loop('serial', 'image', images, [loop('serial', 'y', ref('staged'), [loop('vector', 'x', width, moves)])]),
-    ];
+  const toPanels: Panels = {
+    ...{ moment: p, nr, width, imageSize, panelSize, staged: ref('staged'), top, end },
+    inMemory: elements.inMemory(anchor.operands[0]),
   };
-  const source = (n: number): Expr =>
-    p.source(add(image0, image), add(mul(group, i32(channels)), add(c, i32(n))), add(top, y), x);
-  const lastPanel = mul(div(add(end, i32(nr - 1)), i32(nr)), i32(nr));
-  // Four channels at a time, so that a target can turn 4 x 4 blocks in registers.
-  const fours = elements.inMemory(anchor.operands[0]) ? channels - (channels % 4) : 0;
-  const some = (from: number, to: number, step: number): Stmt[] =>
-    from === to
-      ? []
-      : [
-          loop(
-            'group',
-            'c',
-            min(i32(to), lastPanel),
-            packed(
-              c,
-              Array.from({ length: step }, (_, n) => source(n)),
-            ),
-            from,
-            step,
-          ),
-        ];
-  const weigh = (at: Expr): Stmt[] => [
-    loop('serial', 'image', images, [
-      letI('to', add(at, mul(image, i32(imageSize)))),
-      loop('vector', 'e', mul(ref('staged'), i32(width * nr)), [
-        store('weighted', add(ref('to'), e), mul(load('panels', add(ref('to'), e)), p.weight!(add(image0, image)))),
-      ]),
-    ]),
-  ];
   const pack: Stmt[] = [
     letI('staged', min(i32(stagedRows), sub(i32(height), top))),
-    ...some(0, fours, 4),
-    ...some(fours, channels, 1),
-    ...(p.ones ? packed(i32(channels), [f32(1)]) : []),
-    ...(p.weight ? [loop('group', 'c', panels, weigh(mul(c, i32(panelSize))))] : []),
+    ...packChannels(toPanels),
+    ...(p.ones ? packValues(toPanels, i32(channels), [f32(1)]) : []),
+    ...weighPanels(toPanels, panels),
   ];
 
   /** Adds to the sum of a rectangle what the stage has of it. */
-  const correlate = (): Stmt[] => {
-    const [sy, sx, n] = ['sy', 'sx', 'n'].map(ref);
+  const sumRectangles = (): Stmt[] => {
+    const [sy, sx] = ['sy', 'sx'].map(ref);
     // Of a position's row and its partner's, the upper one is in the stage's band.
     const ofBand: Stmt[] =
       stages.bands === 1
@@ -171,53 +130,20 @@ export function lowerOffsetMoment(contraction: Contraction): Stmt[] {
           ];
     const row = sub(add(dy.strip(sy, 'first'), mul(ref('from'), i32(step))), top);
     const position = (row: Expr, col: Expr): Expr => mul(add(mul(row, i32(width)), col), i32(nr));
-    const at = (side: string): Expr => add(ref(side), ref('moved'));
-    /** Products along `depth` positions at a time; `move` and `along` are elements from one to the next. */
-    const products = (count: Expr, move: number, depth: Expr, along: number): Stmt[] => [
-      loop('serial', 'image', images, [
-        loop('serial', 'n', count, [
-          letI('moved', add(mul(image, i32(imageSize)), mul(n, i32(move)))),
-          {
-            kind: 'tileMma',
-            tile: 'tile',
-            operand: 'f32',
-            depth,
-            a: { memory: 'panels', index: at('own'), row: 1, depth: along },
-            b: { memory: right, index: at('partner'), depth: along, col: 1 },
-          },
-        ]),
-      ]),
-    ];
-    const [down, across1] = [step * width * nr, across.stride * nr];
-    const place = add(ref('place'), add(mul(ref('row'), i32(nr)), ref('col')));
-    const plus = [store('sums', place, add(load('sums', place), ref('element')))];
     const sum: Stmt[] = [
       letI('wide', dx.strip(sx, 'count')),
       letI('own', add(ref('left'), position(row, dx.strip(sx, 'first')))),
       letI('partner', add(ref('right'), position(add(row, ref('dy')), add(dx.strip(sx, 'first'), ref('dx'))))),
       letI('place', add(ref('sumsAt'), mul(add(mul(sy, i32(dx.strips.length)), sx), i32(tileSize)))),
       { kind: 'tileZero', tile: 'tile', rows: mr, cols: nr, accumulator: 'f32' },
-      // The longer side is the tile's inner loop.
-      when(
-        lt(ref('wide'), ref('tall')),
-        products(ref('wide'), across1, ref('tall'), down),
-        products(ref('tall'), down, ref('wide'), across1),
+      correlate(
+        { own: 'panels', partner: right, imageSize },
+        { count: ref('tall'), move: step * width * nr },
+        { count: ref('wide'), move: across.stride * nr },
       ),
-      when(
+      ...restTile(
+        { tile: 'tile', rows: mr, cols: nr, memory: 'sums', index: ref('place') },
         isFirst(ref('stageIndex')),
-        [{ kind: 'tileStore', tile: 'tile', memory: 'sums', index: ref('place'), row: i32(nr), col: 1 }],
-        [
-          {
-            kind: 'tileEach',
-            tile: 'tile',
-            row: 'row',
-            col: 'col',
-            element: 'element',
-            rowLimit: i32(mr),
-            colLimit: i32(nr),
-            body: plus,
-          },
-        ],
       ),
     ];
     const isWanted = or(lt(i, i32(channels)), and(eq(ref('dy'), i32(0)), eq(ref('dx'), i32(0))));
@@ -243,36 +169,14 @@ export function lowerOffsetMoment(contraction: Contraction): Stmt[] {
   const tiles = overTiles([
     letI('left', add(mul(half, i32(panelSize / nr)), sub(i, half))),
     letI('right', mul(j, i32(panelSize / nr))),
-    ...correlate(),
+    ...sumRectangles(),
   ]);
 
-  const [py, px, a, b] = ['py', 'px', 'a', 'b'].map(ref);
+  const [py, px] = ['py', 'px'].map(ref);
   const rectangle = (a: Expr, b: Expr): Expr =>
     add(ref('sumsAt'), mul(add(mul(a, i32(dx.strips.length)), b), i32(tileSize)));
   const joinedAt = add(ref('sumsAt'), i32(joined));
-  const join: Stmt[] = [
-    ...clear('e', 'sums', joinedAt, tileSize),
-    loop(
-      'serial',
-      'a',
-      ref('lastRow'),
-      [
-        loop(
-          'serial',
-          'b',
-          ref('lastCol'),
-          [
-            letI('part', rectangle(a, b)),
-            loop('vector', 'e', tileSize, [
-              store('sums', add(joinedAt, e), add(load('sums', add(joinedAt, e)), load('sums', add(ref('part'), e)))),
-            ]),
-          ],
-          ref('firstCol'),
-        ),
-      ],
-      ref('firstRow'),
-    ),
-  ];
+  const join = joinRectangles(joinedAt, tileSize, rectangle);
   const isOne = and(eq(sub(ref('lastRow'), ref('firstRow')), i32(1)), eq(sub(ref('lastCol'), ref('firstCol')), i32(1)));
   const finish = (below: boolean): Stmt[] => {
     const row = add(mul(add(i, r), i32(taps)), ref('tap'));
@@ -327,8 +231,7 @@ export function lowerOffsetMoment(contraction: Contraction): Stmt[] {
     loop('grid', 'block', p.groups * rowBlocks, [
       letI('group', div(block, i32(rowBlocks))),
       letI('m0', mul(rem(block, i32(rowBlocks)), i32(mc))),
-      { kind: 'alloc', name: 'table', space: 'group', type: 'i32', size: table.length },
-      ...table.map((v, n) => store('table', i32(n), i32(v))),
+      ...table.statements,
       alloc('panels', panels * panelSize),
       ...(p.weight ? [alloc('weighted', panels * panelSize)] : []),
       alloc('sums', ceilDiv(mc, mr) * panels * sumsSize),

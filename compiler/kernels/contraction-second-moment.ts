@@ -48,7 +48,7 @@ const FEWEST = 64;
 const MOST = 512;
 const MOST_CHUNKS = 16;
 
-interface SecondMoment {
+export interface SecondMoment {
   readonly images: number;
   readonly groups: number;
   readonly channels: number;

@@ -135,26 +135,40 @@ export function tileTask(task: TileTask): Stmt[] {
   const sum: Stmt[] = [{ kind: 'tileZero', tile, rows, cols, accumulator: 'f32' }, ...task.sum(tile)];
   if (!partial) return [...sum, finish(element)];
   const total = add(load(partial.memory, add(partial.index, add(mul(row, i32(cols)), col))), element);
-  return [...sum, when(partial.last, [finish(total)], restTile(tile, rows, cols, partial, partial.first))];
+  return [
+    ...sum,
+    when(
+      partial.last,
+      [finish(total)],
+      restTile({ tile, rows, cols, memory: partial.memory, index: partial.index }, partial.first),
+    ),
+  ];
 }
 
-/** Puts the sums of a part in memory, `[rows][cols]`, or adds them to what is there; `first` absent: there is one part. */
-export function restTile(
-  tile: string,
-  rows: number,
-  cols: number,
-  { memory, index }: { readonly memory: string; readonly index: Expr },
-  first?: Expr,
-): Stmt[] {
+/** A tile of sums in group memory, `[rows][cols]` from `index` on. */
+interface Rest {
+  readonly tile: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly memory: string;
+  readonly index: Expr;
+}
+
+/** Puts the sums of a part in memory, or adds them to what is there; `first` absent: there is one part. */
+export function restTile(rest: Rest, first?: Expr): Stmt[] {
+  const { tile, cols, memory, index } = rest;
   const put: Stmt = { kind: 'tileStore', tile, memory, index, row: i32(cols), col: 1 };
-  if (!first) return [put];
+  return first ? [when(first, [put], [addTile(rest)])] : [put];
+}
+
+/** Adds the sums of a part to what is in memory. */
+export function addTile({ tile, rows, cols, memory, index }: Rest): Stmt {
   const [row, col, element] = ['row', 'col', 'element'] as const;
   const place = add(index, add(mul(ref(row), i32(cols)), ref(col)));
-  const more: Stmt = {
+  return {
     ...{ kind: 'tileEach', tile, row, col, element, rowLimit: i32(rows), colLimit: i32(cols) },
     body: [store(memory, place, add(load(memory, place), ref(element)))],
   };
-  return [when(first, [put], [more])];
 }
 
 /** Zeros in `memory[at .. at + count)`. */

@@ -256,11 +256,14 @@ export function lowerWinogradGradient({ anchor, elements, finish, choice }: Cont
     POINTS,
     overTiles((mCount, run, l, count) => {
       const cols = tileCols(count, nr);
-      const place = { memory: 'sums', index: add(sumsAt(run, l), mul(point, i32(pointSums))) };
+      const index = add(sumsAt(run, l), mul(point, i32(pointSums)));
       return [
         { kind: 'tileZero', tile: 'tile', rows: mCount, cols, accumulator: 'f32' },
         ...sum(run, l),
-        ...restTile('tile', mCount, cols, place, stageCount === 1 ? undefined : isFirst(stageIndex)),
+        ...restTile(
+          { tile: 'tile', rows: mCount, cols, memory: 'sums', index },
+          stageCount === 1 ? undefined : isFirst(stageIndex),
+        ),
       ];
     }),
   );
