@@ -7,7 +7,7 @@ import { lowerCorrelation } from './contraction-correlation.js';
 import { isDepthwise, lowerDepthwise } from './contraction-depthwise.js';
 import { lowerMatmul } from './contraction-matmul.js';
 import { isNarrow, lowerNarrowMoment } from './contraction-narrow-moment.js';
-import { offsetsPay } from './contraction-offset-cost.js';
+import { offsetsPay, winogradMomentPays } from './contraction-offset-cost.js';
 import { lowerOffsetMoment } from './contraction-offset-moment.js';
 import { isPointwise, lowerPointwise } from './contraction-pointwise.js';
 import { lowerSecondMoment } from './contraction-second-moment.js';
@@ -15,7 +15,7 @@ import type { Contraction } from './contraction-tile.js';
 import { lowerWeightGradient } from './contraction-weight-gradient.js';
 import { lowerWinograd, winogradPays } from './contraction-winograd.js';
 import { lowerWinogradGradient, winogradGradientPays } from './contraction-winograd-gradient.js';
-import { lowerWinogradMoment, winogradMomentFits } from './contraction-winograd-moment.js';
+import { lowerWinogradMoment } from './contraction-winograd-moment.js';
 
 export interface Algorithm {
   readonly name: string;
@@ -31,7 +31,7 @@ export const offsetCorrelations: Algorithm = {
 
 export const winogradMoment: Algorithm = {
   name: 'winograd-moment',
-  fits: winogradMomentFits,
+  fits: winogradMomentPays,
   lower: lowerWinogradMoment,
 };
 

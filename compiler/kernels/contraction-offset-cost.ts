@@ -8,13 +8,20 @@ import { product } from '../../ir/types.js';
 import { convolutionOfNode } from './contraction-convolution.js';
 import { flatOffsetsOf, MOST_SUMS } from './contraction-offsets.js';
 import { ceilDiv, tileShapes } from './contraction-tile.js';
+import { planWinogradMoment, ROWS as TILE_ROWS } from './contraction-winograd-moment-plan.js';
+import { POINTS } from './winograd.js';
 
 /** Steps that it takes to begin a row of positions. */
 const ROW = 2;
 /** Steps that it takes to store a tile's results of one pair of taps. */
 const STORE = 20;
+/** Steps that it takes to transform a panel's positions, for each tile of rows, and to add a tile to its sums. */
+const TRANSFORM = 2;
+const VISIT = 4;
 /** Measured gains are 0.95 to 2.5 times the expected ones, the more so the less is gained: nothing chosen was slower. */
 const LEAST_GAIN = 1.1;
+/** Winograd's rows gained 0.72 to 1 times what is expected of them (`bench/offset.ts`). */
+const LEAST_WINOGRAD_GAIN = 1.3;
 
 /** Register tiles that touch the lower triangle of n x n. */
 function triangle(n: number): number {
@@ -24,16 +31,47 @@ function triangle(n: number): number {
   return tiles;
 }
 
-/** How many times as fast as the direct form the node's factor is expected to be. */
-export function offsetGain(node: Node): number {
+/** Steps of the direct form, and of offset correlations. */
+function steps(node: Node): { readonly direct: number; readonly offsets: number } {
   const { images, inputs, kernel, rows, cols } = convolutionOfNode(node);
   const ones = Number(flagOf(node.attrs, 'ones'));
   const taps = product(kernel);
-  let steps = 0;
+  let positions = 0;
   for (const { count: height } of flatOffsetsOf(rows).strips)
-    for (const { count: width } of flatOffsetsOf(cols).strips) steps += height * width + ROW * Math.min(width, height);
-  const direct = triangle(inputs * taps + ones) * images * rows.output * cols.output;
-  return direct / (triangle(inputs + ones) * (images * steps + STORE * taps * taps));
+    for (const { count: width } of flatOffsetsOf(cols).strips)
+      positions += height * width + ROW * Math.min(width, height);
+  return {
+    direct: triangle(inputs * taps + ones) * images * rows.output * cols.output,
+    offsets: triangle(inputs + ones) * (images * positions + STORE * taps * taps),
+  };
+}
+
+/** How many times as fast as the direct form the node's factor is expected to be. */
+export function offsetGain(node: Node): number {
+  const { direct, offsets } = steps(node);
+  return direct / offsets;
+}
+
+/** How many times as fast as other offset correlations those with Winograd's rows are expected to be; 0 where they cannot be. */
+export function winogradMomentGain(node: Node): number {
+  const plan = planWinogradMoment(node);
+  if (!plan) return 0;
+  const { images, inputs, kernel, cols } = convolutionOfNode(node);
+  const { mr, nr } = tileShapes[0];
+  const [panels, tileRows] = [ceilDiv(inputs, nr), plan.tileRows];
+  const tiles = ceilDiv(inputs, mr) * panels;
+  let all = 0;
+  for (const { count: width } of flatOffsetsOf(cols).strips) {
+    const along = (height: number): number => height * width + ROW * Math.min(width, height);
+    all += tiles * POINTS * along(tileRows);
+    for (const { count, distance } of plan.rows.pieces)
+      all += (distance === 0 ? triangle(inputs) : tiles) * along(count);
+  }
+  const transforms = TRANSFORM * panels * plan.rowBlocks * cols.input * TILE_ROWS * tileRows;
+  const visits =
+    tiles * ceilDiv(images, plan.imagesAtOnce) * flatOffsetsOf(cols).strips.length * (POINTS + plan.rows.pieces.length);
+  const store = (STORE / 2) * tiles * product(kernel) ** 2;
+  return steps(node).offsets / (images * (all + transforms) + VISIT * visits + store);
 }
 
 export function offsetsPay(node: Node): boolean {
@@ -43,4 +81,9 @@ export function offsetsPay(node: Node): boolean {
   const { mr, nr } = tileShapes[0];
   const rectangles = flatOffsetsOf(rows).strips.length * flatOffsetsOf(cols).strips.length;
   return rectangles * mr * (inputs + nr) <= MOST_SUMS && offsetGain(node) >= LEAST_GAIN;
+}
+
+/** Where Winograd's rows are quicker than other offset correlations. */
+export function winogradMomentPays(node: Node): boolean {
+  return offsetsPay(node) && winogradMomentGain(node) >= LEAST_WINOGRAD_GAIN;
 }

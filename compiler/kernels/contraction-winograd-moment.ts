@@ -1,13 +1,3 @@
-/**
- * The second moment of a window's patches by offset correlations whose rows are summed by Winograd's F(3, 4): an image correlated with
- * itself at row distances 0, 1 and 2 is a weight gradient with three rows of taps, of the image and of itself, and takes six rows of
- * products for four rows of positions in place of twelve. Distances -1 and -2 are those of the two channels in the other order, so that
- * tiles are computed on both sides of the diagonal.
- *
- * The three distances must be summed over the same rows: those that all taps read (`middle`). What some taps alone read at the image's
- * ends, a row or two, is summed directly, as are columns; so nothing is subtracted here either (`contraction-offsets.ts`).
- */
-import type { Node } from '../../ir/graph.js';
 import {
   add,
   and,
@@ -30,9 +20,7 @@ import {
   store,
   sub,
 } from '../../ir/kernel.js';
-import { flagOf } from '../../ir/ops/declare.js';
 import { product } from '../../ir/types.js';
-import type { AxisWindow } from './contraction-axes.js';
 import { convolutionOfNode } from './contraction-convolution.js';
 import {
   correlate,
@@ -42,95 +30,20 @@ import {
   Table,
   weighPanels,
 } from './contraction-offset-panels.js';
-import { flatOffsetsOf, MOST_SUMS, offsetsOf, type Range } from './contraction-offsets.js';
+import { flatOffsetsOf } from './contraction-offsets.js';
 import { secondMomentOf } from './contraction-second-moment.js';
-import { planStages, stageRange } from './contraction-stage.js';
-import { addTile, alloc, type Contraction, ceilDiv, clear, evenly, tileShapes, when } from './contraction-tile.js';
+import { addTile, alloc, type Contraction, ceilDiv, clear, when } from './contraction-tile.js';
+import { DISTANCES, planWinogradMoment, ROWS } from './contraction-winograd-moment-plan.js';
 import { POINTS, transformData, transformFilter, transformProducts } from './winograd.js';
-
-/** Rows of positions that are summed together. */
-const ROWS = 4;
-const DISTANCES = 3;
-/** Positions of a stage, tiles of rows counted as one: a tile's two panels of a point stay in a first-level cache. */
-const POSITIONS = 256;
-/** Channels that are rows of one grid iteration. */
-const CHANNELS = 64;
-
-/** How the rows of an image are summed. */
-export interface RowPlan {
-  /** Rows of positions that Winograd's form sums at all three distances. */
-  readonly middle: Range;
-  /** The strip of each distance that the middle is in. */
-  readonly main: readonly number[];
-  readonly strips: number;
-  /** Rows that are summed directly, each for a strip. */
-  readonly pieces: readonly {
-    readonly first: number;
-    readonly count: number;
-    readonly distance: number;
-    readonly strip: number;
-  }[];
-  /** Pairs of taps by their strips [lo, hi). */
-  readonly pairs: readonly {
-    readonly tap: number;
-    readonly partner: number;
-    readonly lo: number;
-    readonly hi: number;
-    readonly distance: number;
-  }[];
-}
-
-/** Undefined where the window has not three rows side by side, or no rows in common. */
-export function rowPlanOf(w: AxisWindow): RowPlan | undefined {
-  if (w.kernel !== DISTANCES || w.stride !== 1 || w.dilation !== 1) return undefined;
-  const offsets = offsetsOf(w).filter((o) => o.distance >= 0);
-  if (offsets.some((o) => o.strips.length === 0)) return undefined;
-  const strips = offsets.flatMap((o) => o.strips.map((s) => ({ ...s, distance: o.distance })));
-  const main = offsets.map((o) => {
-    const longest = Math.max(...o.strips.map((s) => s.count));
-    return strips.findIndex((s) => s.distance === o.distance && s.count === longest);
-  });
-  // A strip that ends where the partner leaves the image may be summed further: there are zeros.
-  const ends = main.map((m) => {
-    const end = strips[m].first + strips[m].count;
-    return end + strips[m].distance === w.input ? w.input : end;
-  });
-  const middle = { lo: Math.max(...main.map((m) => strips[m].first)), hi: Math.min(...ends) };
-  if (middle.hi - middle.lo < ROWS) return undefined;
-  const pieces = strips.flatMap(({ first, count, distance }, strip) => {
-    const end = first + count;
-    const parts = main.includes(strip)
-      ? [
-          { first, count: middle.lo - first },
-          { first: middle.hi, count: end - middle.hi },
-        ]
-      : [{ first, count }];
-    return parts.filter((part) => part.count > 0).map((part) => ({ ...part, distance, strip }));
-  });
-  let before = 0;
-  const pairs = offsets.flatMap((o) => {
-    const from = before;
-    before += o.strips.length;
-    return o.pairs.map((pair) => ({ ...pair, lo: from + pair.lo, hi: from + pair.hi, distance: o.distance }));
-  });
-  return { middle, main, strips: strips.length, pieces, pairs };
-}
-
-export function winogradMomentFits(node: Node): boolean {
-  if (node.op !== 'patch_second_moment' || flagOf(node.attrs, 'ones')) return false;
-  const { rows, cols, inputs } = convolutionOfNode(node);
-  const plan = rowPlanOf(rows);
-  const { mr, nr } = tileShapes[0];
-  const columns = flatOffsetsOf(cols).strips.length;
-  return plan !== undefined && (plan.strips + POINTS + 1) * columns * mr * (inputs + nr) <= MOST_SUMS;
-}
 
 export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
   const { anchor, choice, elements } = contraction;
   const p = secondMomentOf(contraction);
   const { rows: down, cols: across, kernel } = convolutionOfNode(anchor);
-  const { middle, main, strips, pieces, pairs } = rowPlanOf(down)!;
-  const { mr, nr } = { ...tileShapes[0], ...choice };
+  const plan = planWinogradMoment(anchor, choice);
+  if (!plan) throw new Error(`${anchor.op} of this shape has no plan for Winograd's offset correlations`);
+  const { mr, nr, mc, tileRows, panels, rowBlocks, imagesAtOnce, sums } = plan;
+  const { middle, main, pieces, pairs } = plan.rows;
   const columns = flatOffsetsOf(across);
   const table = new Table();
   const piece = table.add(['first', 'count', 'distance', 'strip'], pieces);
@@ -141,28 +54,14 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
   const { channels } = p;
   const taps = product(kernel);
   const [height, width] = [down.input, across.input];
-  const tileRows = ceilDiv(middle.hi - middle.lo, ROWS);
-
-  // Sums of a tile: its rectangles, its points, and what is joined of rectangles.
   const tileSize = mr * nr;
-  const pointsAt = strips * colStrips * tileSize;
-  const joined = pointsAt + POINTS * colStrips * tileSize;
-  const sumsSize = joined + tileSize;
-  const panels = ceilDiv(channels, nr);
-  const most = Math.max(1, Math.floor(MOST_SUMS / (panels * sumsSize))) * mr;
-  const mc = evenly(channels, Math.min(choice.mc ?? CHANNELS, most), mr);
-  const rowBlocks = ceilDiv(channels, mc);
-
-  const whole = { lo: 0, hi: tileRows, reach: 0 };
-  const rowsAtOnce = tileRows * width;
-  const stages = planStages(p.images, whole, width, Math.max(rowsAtOnce, choice.kc ?? POSITIONS));
   // Behind the image's rows there are zeros, for the last tile.
   const staged = Math.max(height, middle.lo + tileRows * ROWS + DISTANCES - 1);
   const row = width * nr;
   const imageSize = staged * row;
-  const panelSize = stages.images * imageSize;
+  const panelSize = imagesAtOnce * imageSize;
   const tiledImage = tileRows * row;
-  const tiledPanel = stages.images * tiledImage;
+  const tiledPanel = imagesAtOnce * tiledImage;
   const tiledPoint = panels * tiledPanel;
   const right = p.weight ? 'weighted' : 'panels';
 
@@ -233,7 +132,7 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
   /** `body` in each tile of channels by channels. */
   const overTiles = (body: Stmt[]): Stmt => {
     const number = add(mul(div(sub(i, m0), i32(mr)), i32(panels)), div(j, i32(nr)));
-    const tile = [letI('sumsAt', mul(number, i32(sumsSize))), ...body];
+    const tile = [letI('sumsAt', mul(number, i32(sums.size))), ...body];
     return loop('lane', 'i', end, [loop('lane', 'j', channels, tile, 0, nr)], m0, mr);
   };
   const half = mul(div(i, i32(nr)), i32(nr));
@@ -253,7 +152,10 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
       loop('serial', 'sx', colStrips, [
         letI('own', add(add(ref('left'), mul(point, i32(tiledPoint))), columnAt)),
         letI('partner', add(add(ref('right'), mul(point, i32(tiledPoint))), partnerAt)),
-        letI('place', add(add(ref('sumsAt'), i32(pointsAt)), mul(add(mul(point, i32(colStrips)), sx), i32(tileSize)))),
+        letI(
+          'place',
+          add(add(ref('sumsAt'), i32(sums.points)), mul(add(mul(point, i32(colStrips)), sx), i32(tileSize))),
+        ),
         zero,
         correlate({ own: 'filter', partner: 'data', imageSize: tiledImage }, { count: i32(tileRows), move: row }, wide),
         plus,
@@ -287,7 +189,7 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
     load('sums', add(ref('from'), add(i32(k * colStrips * tileSize), e))),
   );
   const addMiddle = loop('serial', 'sx', colStrips, [
-    letI('from', add(add(ref('sumsAt'), i32(pointsAt)), mul(sx, i32(tileSize)))),
+    letI('from', add(add(ref('sumsAt'), i32(sums.points)), mul(sx, i32(tileSize)))),
     loop(
       'vector',
       'e',
@@ -301,7 +203,7 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
 
   const [py, px] = ['py', 'px'].map(ref);
   const rectangle = (a: Expr, b: Expr): Expr => add(ref('sumsAt'), mul(add(mul(a, i32(colStrips)), b), i32(tileSize)));
-  const joinedAt = add(ref('sumsAt'), i32(joined));
+  const joinedAt = add(ref('sumsAt'), i32(sums.joined));
   const isOne = and(eq(sub(ref('lastRow'), ref('firstRow')), i32(1)), eq(sub(ref('lastCol'), ref('firstCol')), i32(1)));
   const [own, partner] = [add(mul(add(i, r), i32(taps)), ref('tap')), add(mul(add(j, e), i32(taps)), ref('other'))];
   const value = load('sums', add(ref('at'), add(mul(r, i32(nr)), e)));
@@ -349,7 +251,7 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
   ]);
 
   const block = ref('block');
-  const sums = ceilDiv(mc, mr) * panels * sumsSize;
+  const allSums = ceilDiv(mc, mr) * panels * sums.size;
   return [
     loop('grid', 'block', p.groups * rowBlocks, [
       letI('group', div(block, i32(rowBlocks))),
@@ -359,19 +261,26 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
       ...(p.weight ? [alloc('weighted', panels * panelSize)] : []),
       alloc('data', POINTS * tiledPoint),
       alloc('filter', POINTS * tiledPoint),
-      alloc('sums', sums),
+      alloc('sums', allSums),
       // Channels and rows that do not exist.
       ...clear('z', 'panels', i32(0), panels * panelSize),
       ...(p.weight ? clear('z', 'weighted', i32(0), panels * panelSize) : []),
-      ...clear('z', 'sums', i32(0), sums),
-      loop('serial', 'stageIndex', stages.imageBlocks, [
-        ...stageRange(ref('stageIndex'), stages, p.images, whole),
-        ...packChannels(toPanels),
-        ...weighPanels(toPanels, panels),
-        ...transformPanels,
-        sumPoints,
-        sumPieces,
-      ]),
+      ...clear('z', 'sums', i32(0), allSums),
+      loop(
+        'serial',
+        'image0',
+        p.images,
+        [
+          letI('images', min(i32(imagesAtOnce), sub(i32(p.images), ref('image0')))),
+          ...packChannels(toPanels),
+          ...weighPanels(toPanels, panels),
+          ...transformPanels,
+          sumPoints,
+          sumPieces,
+        ],
+        0,
+        imagesAtOnce,
+      ),
       results,
     ]),
   ];
