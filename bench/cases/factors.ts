@@ -3,7 +3,6 @@
  * all of them at batch 8 and 112 x 112 images against the direct triangle and against PyTorch's unfolded patches times themselves.
  */
 
-import { chooseAlgorithm } from '../../compiler/kernels/contraction-algorithms.js';
 import { convolutionOfNode } from '../../compiler/kernels/contraction-convolution.js';
 import { offsetsPay } from '../../compiler/kernels/contraction-offset-cost.js';
 import type { Node } from '../../ir/graph.js';
@@ -51,7 +50,7 @@ async function each(context: Context, rows: Row[]): Promise<void> {
     const name = nameOf(l);
     if (l.kernel !== 3 || l.stride !== 1 || !wants(context, name)) continue;
     const region = factorOf(l, BATCH);
-    const [a, b] = [prepare(region, 'offset-correlations'), prepare(region, 'symmetric-gemm')];
+    const [a, b] = [prepare(region), prepare(region, 'symmetric-gemm')];
     const t = await interleave([calls('offsets', a.run), calls('direct', b.run)], context.clock, context.budget);
     const ratio = t.faster('offsets', 'direct');
     const detail = `${t.time('offsets').toFixed(1)} ms against ${t.time('direct').toFixed(1)} ms`;
@@ -69,9 +68,8 @@ async function all(context: Context, rows: Row[]): Promise<void> {
   const layers = resnet50Layers(112);
   const kernels = layers.map((l) => {
     const region = factorOf(l, BATCH);
-    const direct = chooseAlgorithm(region.anchor!).name === 'offset-correlations' ? 'symmetric-gemm' : undefined;
     const own = prepare(region);
-    const triangle = direct ? prepare(region, direct) : own;
+    const triangle = offsetsPay(region.anchor!) ? prepare(region, 'symmetric-gemm') : own;
     return { own, triangle, times: l.times, count: products(region.anchor!) };
   });
   const total = (key: 'direct' | 'least'): number => kernels.reduce((n, k) => n + k.times * k.count[key], 0);
