@@ -86,26 +86,36 @@ export function correlationOf({ anchor, elements, finish }: Contraction): Correl
   };
 }
 
-interface Plan extends TileChoice {
-  readonly stages: StagePlan;
+/** How a grid shares out the stages of all images and the results. */
+export interface Chunks {
   /** Stages that one grid iteration goes through, and how many such chunks there are. */
   readonly perChunk: number;
   readonly chunks: number;
+  /** Results of one grid iteration. */
+  readonly mc: number;
 }
 
-function planOf(p: Correlation, choice: Partial<TileChoice>): Plan {
-  const { mr, nr } = { ...tileShapes[0], ...choice };
-  const perRow = p.rows.planes.length * p.cols.planes.length * p.channels * stageWidth(p.cols);
-  const stages = planStages(p.images, p.rows, perRow, choice.nc ? choice.nc * p.channels : STAGE);
+/** @param most results of an iteration, if it is given */
+export function chunksOf(p: Correlation, stages: StagePlan, mr: number, most?: number): Chunks {
   const count = stages.imageBlocks * stages.bands;
   const positions = p.images * (p.rows.hi - p.rows.lo) * (p.cols.hi - p.cols.lo);
   const perChunk = ceilDiv(count, Math.max(1, Math.min(count, MOST_CHUNKS, Math.floor(positions / WORTH_PACKING))));
   const chunks = ceilDiv(count, perChunk);
   // With few positions results are split instead, so that the grid has work to share out.
   const splits = Math.max(1, Math.min(ceilDiv(p.results, 16), Math.floor(ENOUGH / (chunks * p.groups))));
-  const mc = evenly(p.results, choice.mc ?? ceilDiv(p.results, splits), mr);
+  return { perChunk, chunks, mc: evenly(p.results, most ?? ceilDiv(p.results, splits), mr) };
+}
+
+interface Plan extends TileChoice, Chunks {
+  readonly stages: StagePlan;
+}
+
+function planOf(p: Correlation, choice: Partial<TileChoice>): Plan {
+  const { mr, nr } = { ...tileShapes[0], ...choice };
+  const perRow = p.rows.planes.length * p.cols.planes.length * p.channels * stageWidth(p.cols);
+  const stages = planStages(p.images, p.rows, perRow, choice.nc ? choice.nc * p.channels : STAGE);
   const kc = evenly(p.channels, choice.kc ?? CHANNELS, 1);
-  return { mr, nr, kc, mc, nc: nr, stages, perChunk, chunks };
+  return { mr, nr, kc, nc: nr, stages, ...chunksOf(p, stages, mr, choice.mc) };
 }
 
 export function lowerCorrelation(contraction: Contraction): Stmt[] {

@@ -48,13 +48,11 @@ import {
   when,
   within,
 } from './contraction-tile.js';
-import { POINTS, transformData, transformFilter, transformProducts } from './winograd.js';
+import { isWorthwhile, POINTS, transformData, transformFilter, transformProducts } from './winograd.js';
 
 /** Rows of output gradients that are summed together. */
 const ROWS = 4;
 const TAPS = 3;
-/** Channels, in and out, below which transforming takes longer than the products that it saves. */
-const LEAST_CHANNELS = 8;
 /** Elements of group memory for transformed images: a sixth of them, and of the gradients, is in use at a time. */
 const STAGE = 72 * 1024;
 /** Positions of a row up to which each tap has its copy; longer loops are worth less than here, where a copy is transformed as well. */
@@ -66,11 +64,8 @@ const [LEAST_OUTPUTS, MOST_OUTPUTS] = [8, 128];
 
 export function winogradGradientPays(node: Node): boolean {
   if (node.op !== 'conv_weight_grad') return false;
-  const { kernel, rows, inputs, outputs } = convolutionOfNode(node);
-  const least = Math.min(inputs, outputs);
-  return (
-    kernel[0] === TAPS && rows.stride === 1 && rows.dilation === 1 && rows.output >= ROWS - 1 && least >= LEAST_CHANNELS
-  );
+  const conv = convolutionOfNode(node);
+  return isWorthwhile(conv, conv.rows.output);
 }
 
 interface Plan extends TileChoice {

@@ -1,3 +1,12 @@
+/**
+ * The second moment of a window's patches by offset correlations whose rows are summed by Winograd's F(3, 4): an image correlated with
+ * itself at row distances 0, 1 and 2 is a weight gradient with three rows of taps, of the image and of itself, and takes six rows of
+ * products for four rows of positions in place of twelve. Distances -1 and -2 are those of the two channels in the other order, so that
+ * tiles are computed on both sides of the diagonal.
+ *
+ * The three distances must be summed over the same rows: those that all taps read (`middle`). What some taps alone read at the image's
+ * ends, a row or two, is summed directly, as are columns; so nothing is subtracted here either (`contraction-offsets.ts`).
+ */
 import {
   add,
   and,

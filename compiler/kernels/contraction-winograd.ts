@@ -24,13 +24,12 @@ import {
 } from '../../ir/kernel.js';
 import type { Axis, Phase } from './contraction-axes.js';
 import { convolutionOfNode } from './contraction-convolution.js';
-import { type Correlation, correlationOf } from './contraction-correlation.js';
+import { type Chunks, type Correlation, chunksOf, correlationOf } from './contraction-correlation.js';
 import { planStages, type StagePlan, stageRange, stageRow, stageWidth } from './contraction-stage.js';
 import {
   alloc,
   type Contraction,
   ceilDiv,
-  evenly,
   maybeLoop,
   roundUp,
   strips,
@@ -40,38 +39,23 @@ import {
   when,
   within,
 } from './contraction-tile.js';
-import { POINTS, transformData, transformFilter, transformProducts } from './winograd.js';
+import { isWorthwhile, POINTS, transformData, transformFilter, transformProducts } from './winograd.js';
 
 /** Rows of outputs that are computed together. */
 const ROWS = 4;
 const TAPS = 3;
-/** Channels, in and out, below which transforming takes longer than the products that it saves. */
-const LEAST_CHANNELS = 8;
 /** Elements of group memory for transformed images, beside weights that stay in a second-level cache, and beside those that do not. */
 const STAGE = 48 * 1024;
 const LARGE_STAGE = 192 * 1024;
 const RESIDENT = 64 * 1024;
-const MOST_CHUNKS = 16;
-/** Grid iterations below which results are split. */
-const ENOUGH = 8;
-/** Positions of one grid iteration for which transforming its weights is a small part of the work. */
-const WORTH_WEIGHTS = 256;
-
 export function winogradPays(node: Node): boolean {
   if (node.op !== 'conv' && node.op !== 'conv_input_grad') return false;
-  const { kernel, rows, inputs, outputs } = convolutionOfNode(node);
-  const extent = node.op === 'conv' ? rows.output : rows.input;
-  const least = Math.min(inputs, outputs);
-  return (
-    kernel[0] === TAPS && rows.stride === 1 && rows.dilation === 1 && extent >= ROWS - 1 && least >= LEAST_CHANNELS
-  );
+  const conv = convolutionOfNode(node);
+  return isWorthwhile(conv, node.op === 'conv' ? conv.rows.output : conv.rows.input);
 }
 
-interface Plan extends TileChoice {
+interface Plan extends TileChoice, Chunks {
   readonly stages: StagePlan;
-  /** Stages that one grid iteration goes through, and how many such chunks there are. */
-  readonly perChunk: number;
-  readonly chunks: number;
   readonly width: number;
 }
 
@@ -84,13 +68,7 @@ function planOf(p: Correlation, choice: Partial<TileChoice>): Plan {
   const resident = p.results * p.channels * POINTS * p.kernel[1] <= RESIDENT;
   const budget = choice.nc ? choice.nc * p.channels * POINTS : resident ? STAGE : LARGE_STAGE;
   const stages = planStages(p.images, { lo: 0, hi: ceilDiv(extentOf(p.rows), ROWS), reach: 0 }, perRow, budget);
-  const count = stages.imageBlocks * stages.bands;
-  const positions = p.images * extentOf(p.rows) * extentOf(p.cols);
-  const perChunk = ceilDiv(count, Math.max(1, Math.min(count, MOST_CHUNKS, Math.floor(positions / WORTH_WEIGHTS))));
-  const chunks = ceilDiv(count, perChunk);
-  const splits = Math.max(1, Math.min(ceilDiv(p.results, 16), Math.floor(ENOUGH / (chunks * p.groups))));
-  const mc = evenly(p.results, choice.mc ?? ceilDiv(p.results, splits), mr);
-  return { mr, nr, kc: p.channels, mc, nc: nr, stages, perChunk, chunks, width };
+  return { mr, nr, kc: p.channels, nc: nr, stages, width, ...chunksOf(p, stages, mr, choice.mc) };
 }
 
 export function lowerWinograd(contraction: Contraction): Stmt[] {

@@ -8,6 +8,20 @@
  * textbook's 1 and 2 errors are 1.4 times as large (test/kernels/winograd.test.ts has numbers).
  */
 import { add, type Expr, f32, mul, sub } from '../../ir/kernel.js';
+import type { Convolution } from './contraction-convolution.js';
+
+/** Channels, in and out, and rows below which transforms take longer than the products that they save. */
+const LEAST_CHANNELS = 8;
+const LEAST_ROWS = 3;
+
+/** Of convolutions and their gradients: a window with three rows side by side, over `rows` rows of results or of output gradients. */
+export function isWorthwhile(
+  { kernel, rows: { stride, dilation }, inputs, outputs }: Convolution,
+  rows: number,
+): boolean {
+  const isPlain = kernel[0] === 3 && stride === 1 && dilation === 1;
+  return isPlain && rows >= LEAST_ROWS && Math.min(inputs, outputs) >= LEAST_CHANNELS;
+}
 
 /** Products, and elements of d. */
 export const POINTS = 6;

@@ -5,6 +5,7 @@
 import { blockChoices, type ContractionChoice, lowerContraction } from '../../compiler/kernels/gpu/contraction.js';
 import type { Func, Value } from '../../ir/graph.js';
 import { product, tensor } from '../../ir/types.js';
+import type { Conv } from '../kernels/convs.js';
 import { builder, type Lower, type Problem, problem } from './problem.js';
 
 const name = (c: ContractionChoice): string =>
@@ -65,17 +66,6 @@ function fusedProduct(): Problem {
   b.output('y', b.node('relu', [sum]));
   b.output('sum', sum);
   return contraction('matmul with prologue and epilogue', b.finish(), 7, ways);
-}
-
-interface Conv {
-  /** Images, channels, height, width. */
-  readonly x: readonly [number, number, number, number];
-  readonly outputs: number;
-  readonly kernel: readonly [number, number];
-  readonly strides?: readonly [number, number];
-  readonly pads?: readonly [number, number, number, number];
-  readonly dilations?: readonly [number, number];
-  readonly groups?: number;
 }
 
 const small: readonly Conv[] = [

@@ -12,6 +12,7 @@ import { passLoc } from '../../ir/loc.js';
 import { product, tensor } from '../../ir/types.js';
 import { runDawn } from '../targets/run-dawn.js';
 import { runInterpreted } from '../targets/run-wasm.js';
+import { attrsOf, type Conv, outputShape, weightShape } from './convs.js';
 import { agrees, noise } from './execute.js';
 import { near, regionOf, runners, runRegion, truthOf } from './lowered.js';
 
@@ -145,16 +146,6 @@ describe('matmul', () => {
   });
 });
 
-interface Conv {
-  readonly x: readonly [number, number, number, number];
-  readonly outputs: number;
-  readonly kernel: readonly [number, number];
-  readonly strides?: readonly [number, number];
-  readonly pads?: readonly [number, number, number, number];
-  readonly dilations?: readonly [number, number];
-  readonly groups?: number;
-}
-
 const convs: readonly Conv[] = [
   { x: [2, 3, 6, 7], outputs: 5, kernel: [3, 3], pads: [1, 1, 1, 1] },
   { x: [3, 4, 5, 5], outputs: 8, kernel: [1, 1] },
@@ -181,22 +172,7 @@ const convs: readonly Conv[] = [
   { x: [2, 4, 1, 30], outputs: 4, kernel: [1, 5], pads: [0, 4, 0, 3], dilations: [1, 2], groups: 4 },
 ];
 
-const attrsOf = (c: Conv) => ({
-  strides: c.strides ?? [1, 1],
-  pads: c.pads ?? [0, 0, 0, 0],
-  dilations: c.dilations ?? [1, 1],
-  groups: c.groups ?? 1,
-});
-
 describe('convolution', () => {
-  const weightShape = (c: Conv): number[] => [c.outputs, c.x[1] / (c.groups ?? 1), ...c.kernel];
-  const outputShape = (c: Conv): readonly number[] => {
-    const b = builder();
-    const y = b.node('conv', [b.input('x', tensor('f32', c.x)), b.input('w', tensor('f32', weightShape(c)))], {
-      attrs: attrsOf(c),
-    });
-    return y.type.shape as number[];
-  };
   for (const c of convs) {
     const name = `${JSON.stringify(c)}`;
     it(`forward ${name}`, () => {

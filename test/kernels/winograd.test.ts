@@ -16,6 +16,7 @@ import { type Expr, f32 } from '../../ir/kernel.js';
 import { passLoc } from '../../ir/loc.js';
 import { product, tensor } from '../../ir/types.js';
 import { randomFrom } from '../targets/run-wasm.js';
+import { attrsOf, type Conv, outputShape, weightShape } from './convs.js';
 import { near, regionOf, runners, runRegion, truthOf } from './lowered.js';
 
 const named = (name: string): Algorithm => contractionAlgorithms.find((a) => a.name === name)!;
@@ -27,16 +28,6 @@ const choices: readonly Partial<TileChoice>[] = [
   { mr: 4, nr: 8, kc: 5, mc: 8, nc: 16 },
   { mr: 2, nr: 16, kc: 40, mc: 6, nc: 8 },
 ];
-
-interface Conv {
-  readonly x: readonly [number, number, number, number];
-  readonly outputs: number;
-  readonly kernel: readonly [number, number];
-  readonly strides?: readonly [number, number];
-  readonly pads?: readonly [number, number, number, number];
-  readonly dilations?: readonly [number, number];
-  readonly groups?: number;
-}
 
 const convs: readonly Conv[] = [
   { x: [2, 9, 8, 8], outputs: 10, kernel: [3, 3], pads: [1, 1, 1, 1] },
@@ -52,19 +43,7 @@ const convs: readonly Conv[] = [
   { x: [2, 2, 2, 1], outputs: 3, kernel: [3, 1], pads: [3, 0, 4, 0] },
 ];
 
-const attrsOf = (c: Conv) => ({
-  strides: c.strides ?? [1, 1],
-  pads: c.pads ?? [0, 0, 0, 0],
-  dilations: c.dilations ?? [1, 1],
-  groups: c.groups ?? 1,
-});
 const builder = (): Builder => new Builder('f', passLoc('test'));
-const weightShape = (c: Conv): number[] => [c.outputs, c.x[1] / (c.groups ?? 1), ...c.kernel];
-function outputShape(c: Conv): number[] {
-  const b = builder();
-  const operands = [b.input('x', tensor('f32', c.x)), b.input('w', tensor('f32', weightShape(c)))];
-  return b.node('conv', operands, { attrs: attrsOf(c) }).type.shape as number[];
-}
 
 /** Each direction of a convolution, its operands and its result inside other ops; with the number of products of an element. */
 function directions(c: Conv): readonly { what: string; func: Func; terms: number; algorithm: Algorithm }[] {
