@@ -17,6 +17,9 @@ export interface NodeOptions {
 
 /** A node with the attributes that its op takes and the result types that its op's rule gives: nobody need ask again. */
 export class InferredNode implements Node {
+  /** Whether the verifier has found that the node keeps the rules by itself, wherever it stands. */
+  sound = false;
+
   constructor(
     readonly op: OpName,
     readonly operands: readonly Value[],
@@ -26,6 +29,8 @@ export class InferredNode implements Node {
     readonly guard: string | undefined,
   ) {}
 }
+
+const none: Attrs = Object.freeze({});
 
 export class Builder {
   readonly inputs: Value[] = [];
@@ -116,7 +121,7 @@ export class Builder {
     const def = ops[op];
     if (operands.length < def.arity[0] || operands.length > def.arity[1])
       throw new Error(`${op} takes ${def.arity} operands, not ${operands.length}`);
-    const attrs = options.attrs ?? {};
+    const attrs = options.attrs ?? none;
     const loc = options.loc ?? this.loc;
     checkAttrs(def, attrs);
     const types = def.infer(
@@ -126,11 +131,18 @@ export class Builder {
     return this.defined(op, operands, attrs, types, options.name ?? op, loc, options.guard ?? this.guard);
   }
 
-  /** `node` over operands of the types that its own have, with its name, location and guard. */
+  /**
+   * `node` over operands of the types that its own have, with its location and guard. Its results are the same values, unless
+   * their names are taken: who reads them need not change.
+   */
   again(node: Node, operands: readonly Value[]): readonly Value[] {
     const { op, attrs, results, loc, guard } = node;
-    const types = results.map((r) => r.type);
-    return this.defined(op, operands, attrs, types, results[0].name, loc, guard ?? this.guard);
+    if (results.some((r) => this.names.has(r.name))) {
+      const types = results.map((r) => r.type);
+      return this.defined(op, operands, attrs, types, results[0].name, loc, guard ?? this.guard);
+    }
+    this.append(new InferredNode(op, operands, attrs, results, loc, guard ?? this.guard));
+    return results;
   }
 
   private defined(
@@ -142,7 +154,8 @@ export class Builder {
     loc: Loc,
     guard: string | undefined,
   ): Value[] {
-    const results = types.map((type, i) => ({ name: this.fresh(i > 0 ? `${base}:${i}` : base), type, loc }));
+    const first = this.fresh(base);
+    const results = types.map((type, i) => ({ name: i > 0 ? this.fresh(`${first}:${i}`) : first, type, loc }));
     this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
     return results;
   }

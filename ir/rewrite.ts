@@ -1,6 +1,6 @@
 /**
- * Rebuilds a function node by node: what passes that replace nodes have in common. Values keep their names and locations
- * unless a rule replaces them; types are inferred again, so a changed input type flows through.
+ * Rebuilds a function node by node: what passes that replace nodes have in common. Values stay the same objects unless a rule
+ * replaces them, so that only who reads a replaced value is made anew; where a type changes, what follows is inferred again.
  */
 import { Builder, InferredNode } from './builder.js';
 import { reservedName } from './diagnostics/compile.js';
@@ -32,41 +32,49 @@ export interface Rules {
  */
 export function keepNode(b: Builder, node: Node, operands: readonly Value[], attrs = node.attrs): readonly Value[] {
   if (attrs === node.attrs) {
-    const same = operands.every((v, i) => v === node.operands[i]);
-    if (same && !node.results.some((r) => b.has(r.name))) {
+    if (operands === node.operands && !node.results.some((r) => b.has(r.name))) {
       b.append(node);
       return node.results;
     }
-    if (node instanceof InferredNode && operands.every((v, i) => v.type === node.operands[i].type))
+    if (node instanceof InferredNode && operands.every((v, i) => typeEquals(v.type, node.operands[i].type)))
       return b.again(node, operands);
   }
   return b.multi(node.op, operands, { attrs, name: node.results[0].name, loc: node.loc, guard: node.guard });
 }
 
+/** Where nothing changes, the function itself. */
 export function rebuild(func: Func, pass: string, rules: Rules): Func {
   const b = new Builder(func.name, passLoc(pass));
-  const map = new Map<Value, Value>();
-  const look = (v: Value): Value => {
-    const found = map.get(v);
-    if (!found) throw new Error(`${pass}: ${func.name} reads ${v.name} before it is defined`);
-    return found;
+  /** What stands in for a value; all others stay as they are. */
+  const instead = new Map<Value, Value>();
+  const look = (v: Value): Value => instead.get(v) ?? v;
+  const retyped = (v: Value): Value => {
+    const type = rules.type?.(v) ?? v.type;
+    return typeEquals(type, v.type) ? v : { ...v, type };
   };
-  const retyped = (v: Value): Value => (rules.type ? { ...v, type: rules.type(v) } : v);
-  for (const v of func.inputs) map.set(v, b.adoptInput(retyped(v)));
+  const replaced = (v: Value, by: Value): void => {
+    if (by !== v) instead.set(v, by);
+  };
+  for (const v of func.inputs) replaced(v, b.adoptInput(retyped(v)));
   for (const v of rules.inputs ?? []) b.input(v.name, v.type, passLoc(pass));
-  for (const v of func.reads) map.set(v, b.adoptRead(retyped(v)));
+  for (const v of func.reads) replaced(v, b.adoptRead(retyped(v)));
   for (const node of func.nodes) {
     if (rules.keep && !rules.keep(node)) continue;
-    const operands = node.operands.map(look);
+    const same = instead.size === 0 || node.operands.every((v) => !instead.has(v));
+    const operands = same ? node.operands : node.operands.map(look);
     b.loc = passLoc(pass, node.loc);
     // What stands in for a guarded node exists in the same steps.
     b.guard = node.guard;
     const results = rules.replace?.(node, operands, b) ?? keepNode(b, node, operands, rules.attrs?.(node));
-    node.results.forEach((r, i) => {
-      map.set(r, results[i]);
-    });
+    if (results !== node.results) node.results.forEach((r, i) => replaced(r, results[i]));
   }
   b.guard = undefined;
+  const unchanged =
+    b.inputs.length === func.inputs.length &&
+    instead.size === 0 &&
+    b.nodes.length === func.nodes.length &&
+    b.nodes.every((n, i) => n === func.nodes[i]);
+  if (unchanged) return func;
   for (const o of func.outputs) b.output(o.name, look(o.value));
   for (const u of func.updates) b.update(u.state, look(u.value));
   return b.finish();

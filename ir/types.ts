@@ -91,16 +91,17 @@ export function dimEquals(a: Dim, b: Dim): boolean {
 }
 
 export function shapeEquals(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((d, i) => dimEquals(d, b[i]));
+  return a === b || (a.length === b.length && a.every((d, i) => dimEquals(d, b[i])));
 }
 
 export function typeEquals(a: TensorType, b: TensorType): boolean {
   return (
-    a.dtype === b.dtype &&
-    a.layout === b.layout &&
-    shapeEquals(a.shape, b.shape) &&
-    a.placement.kind === b.placement.kind &&
-    (a.placement.kind !== 'owner' || (b.placement.kind === 'owner' && a.placement.rank === b.placement.rank))
+    a === b ||
+    (a.dtype === b.dtype &&
+      a.layout === b.layout &&
+      shapeEquals(a.shape, b.shape) &&
+      a.placement.kind === b.placement.kind &&
+      (a.placement.kind !== 'owner' || (b.placement.kind === 'owner' && a.placement.rank === b.placement.rank)))
   );
 }
 

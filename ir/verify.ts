@@ -1,6 +1,8 @@
 /**
  * Holds a module to the rules of its level; runs after every pass. One walk over each function, linear in its size.
  * What it finds is a fault of the compiler, so it throws plain Errors, each naming the value and what is wrong with it.
+ * Nodes, functions and state tables never change, and passes share what they leave alone: what has been found sound is not
+ * looked at again.
  *
  * A guarded value exists only in steps in which its guard is on: only nodes under the same guard, or one that implies it, may read it, and only
  * `refresh`, which falls back to what is stored, has a result that exists in every step.
@@ -39,19 +41,23 @@ function expectType(stated: TensorType, wanted: TensorType, what: () => string):
   if (!typeEquals(stated, wanted)) throw new Error(`${what()}: type ${printType(stated)} is not ${printType(wanted)}`);
 }
 
+/** In the place of a guard: in every step. */
+const ALWAYS = '';
+
 /** What is known of a function's values while it is walked. */
 interface Scope {
   readonly func: string;
-  readonly byName: Map<string, Value>;
-  /** The guard under which a value exists; absent: it always does. */
+  readonly names: Set<string>;
+  /** The values defined so far, each with the guard under which it exists. */
   readonly guards: Map<Value, string>;
 }
 
 /** Adds a value to the scope. Its own rules are checked apart. */
-function define(scope: Scope, value: Value): void {
-  if (value.name === '') throw new Error(`${scope.func}: a value has no name`);
-  if (scope.byName.has(value.name)) throw new Error(`${scope.func}: ${value.name} is defined twice`);
-  scope.byName.set(value.name, value);
+function define({ func, names, guards }: Scope, value: Value, guard = ALWAYS): void {
+  if (value.name === '') throw new Error(`${func}: a value has no name`);
+  const before = names.size;
+  if (names.add(value.name).size === before) throw new Error(`${func}: ${value.name} is defined twice`);
+  guards.set(value, guard);
 }
 
 function checkValue(func: string, value: Value): void {
@@ -65,11 +71,13 @@ function checkOwner(func: string, { name, type }: Value, level: GraphLevel): voi
     throw new Error(`${func}: ${name}: ${printType(type)} has an owner at level ${level}`);
 }
 
-/** Of a value that cannot be read here. */
-function misread(scope: Scope, value: Value, reader: string): Error {
-  if (!scope.byName.has(value.name))
-    return new Error(`${scope.func}: ${reader} reads ${value.name} before it is defined`);
-  return new Error(`${scope.func}: ${reader} reads another ${value.name} than the one that is defined here`);
+/** The guard of a value that can be read here. */
+function guardOf(scope: Scope, value: Value, reader: () => string): string {
+  const guard = scope.guards.get(value);
+  if (guard !== undefined) return guard;
+  if (!scope.names.has(value.name))
+    throw new Error(`${scope.func}: ${reader()} reads ${value.name} before it is defined`);
+  throw new Error(`${scope.func}: ${reader()} reads another ${value.name} than the one that is defined here`);
 }
 
 /** Whether in all steps in which `guard` is on, `other` is. */
@@ -77,48 +85,36 @@ function implies(guard: string | undefined, other: string): boolean {
   return guard === other || (other === SAMPLED && guard !== undefined && isDue(guard));
 }
 
-function checkGuards(scope: Scope, node: Node): void {
-  if (node.op === 'refresh') {
-    const stored = node.operands[1];
-    const g = scope.guards.get(stored);
-    if (g !== undefined)
-      throw new Error(`${nameOf(scope.func, node)}: the stored value ${stored.name} exists only when ${g}`);
-  }
-  for (const operand of node.operands) {
-    const g = scope.guards.get(operand);
-    if (g !== undefined && !implies(node.guard, g))
-      throw new Error(
-        `${nameOf(scope.func, node)}: reads ${operand.name}, which exists only when ${g}, in steps when ${node.guard ?? 'always'}`,
-      );
-  }
-}
-
 const nameOf = (func: string, node: Node): string => `${func}: ${node.results[0]?.name ?? '(no result)'} = ${node.op}`;
 
-/**
- * Nodes that keep the rules by themselves, wherever they stand: nodes never change, and passes share those that they leave
- * alone, so most of a graph has been looked at before.
- */
-const sound = new WeakSet<Node>();
-
-function checkNode(scope: Scope, node: Node, level: GraphLevel): void {
-  checkLevel(scope.func, node, level);
-  if (!sound.has(node)) {
+function checkNode(scope: Scope, node: Node): void {
+  if (!(node instanceof InferredNode)) checkAlone(scope.func, node);
+  else if (!node.sound) {
     checkAlone(scope.func, node);
-    sound.add(node);
+    node.sound = true;
   }
-  for (const operand of node.operands)
-    if (scope.byName.get(operand.name) !== operand) throw misread(scope, operand, nameOf(scope.func, node));
-  if (scope.guards.size > 0) checkGuards(scope, node);
-  for (const result of node.results) {
-    define(scope, result);
-    if (node.guard !== undefined && node.op !== 'refresh') scope.guards.set(result, node.guard);
+  const reader = (): string => nameOf(scope.func, node);
+  for (const operand of node.operands) {
+    const g = guardOf(scope, operand, reader);
+    if (g !== ALWAYS && !implies(node.guard, g))
+      throw new Error(
+        `${reader()}: reads ${operand.name}, which exists only when ${g}, in steps when ${node.guard ?? 'always'}`,
+      );
   }
+  const refresh = node.op === 'refresh';
+  if (refresh) {
+    const stored = node.operands[1];
+    const g = guardOf(scope, stored, reader);
+    if (g !== ALWAYS) throw new Error(`${reader()}: the stored value ${stored.name} exists only when ${g}`);
+  }
+  for (const result of node.results) define(scope, result, refresh ? ALWAYS : node.guard);
 }
 
 function checkLevel(func: string, node: Node, level: GraphLevel): void {
-  if (!isOpName(node.op)) throw new Error(`${nameOf(func, node)}: no such op`);
-  if (!admits(level, node.op)) throw new Error(`${nameOf(func, node)}: level ${level} does not admit this op`);
+  if (!admits(level, node.op)) {
+    const why = isOpName(node.op) ? `level ${level} does not admit this op` : 'no such op';
+    throw new Error(`${nameOf(func, node)}: ${why}`);
+  }
   if (node.guard !== undefined && level === 'model')
     throw new Error(`${nameOf(func, node)}: level model admits no guards`);
   for (const result of node.results) checkOwner(func, result, level);
@@ -159,24 +155,32 @@ function inferAgain(node: Node, what: string): TensorType[] {
 }
 
 function checkAlways(scope: Scope, value: Value, what: string): void {
-  if (scope.byName.get(value.name) !== value) throw misread(scope, value, what);
-  const g = scope.guards.get(value);
-  if (g !== undefined) throw new Error(`${scope.func}: ${what} is ${value.name}, which exists only when ${g}`);
+  const g = guardOf(scope, value, () => what);
+  if (g !== ALWAYS) throw new Error(`${scope.func}: ${what} is ${value.name}, which exists only when ${g}`);
 }
 
-function verifyFunc(func: Func, level: GraphLevel, state: ReadonlyMap<string, StateEntry>): void {
-  const scope: Scope = { func: func.name, byName: new Map(), guards: new Map() };
+type StateTable = ReadonlyMap<string, StateEntry>;
+
+/** Functions that are sound, each with the level at which it was found so. */
+const soundFunctions = new WeakMap<Func, GraphLevel>();
+
+/** All that does not ask for the state table. */
+function checkFunc(func: Func, level: GraphLevel): void {
+  const known = soundFunctions.get(func);
+  if (known === level) return;
+  for (const v of [...func.inputs, ...func.reads]) checkOwner(func.name, v, level);
+  for (const node of func.nodes) checkLevel(func.name, node, level);
+  if (known === undefined) checkScope(func);
+  soundFunctions.set(func, level);
+}
+
+function checkScope(func: Func): void {
+  const scope: Scope = { func: func.name, names: new Set(), guards: new Map() };
   for (const v of [...func.inputs, ...func.reads]) {
     define(scope, v);
     checkValue(func.name, v);
-    checkOwner(func.name, v, level);
   }
-  for (const v of func.reads) {
-    const entry = state.get(v.name);
-    if (!entry) throw new Error(`${func.name}: reads state ${v.name}, which is not in the state table`);
-    expectType(v.type, entry.type, () => `${func.name}: state ${v.name}`);
-  }
-  for (const node of func.nodes) checkNode(scope, node, level);
+  for (const node of func.nodes) checkNode(scope, node);
   const outputs = new Set<string>();
   for (const o of func.outputs) {
     if (outputs.has(o.name)) throw new Error(`${func.name}: two outputs are named ${o.name}`);
@@ -185,11 +189,21 @@ function verifyFunc(func: Func, level: GraphLevel, state: ReadonlyMap<string, St
   }
   const updated = new Set<string>();
   for (const u of func.updates) {
-    const entry = state.get(u.state);
-    if (!entry) throw new Error(`${func.name}: updates state ${u.state}, which is not in the state table`);
     if (updated.has(u.state)) throw new Error(`${func.name}: updates state ${u.state} twice`);
     updated.add(u.state);
     checkAlways(scope, u.value, `update of ${u.state}`);
+  }
+}
+
+function checkState(func: Func, state: StateTable): void {
+  for (const v of func.reads) {
+    const entry = state.get(v.name);
+    if (!entry) throw new Error(`${func.name}: reads state ${v.name}, which is not in the state table`);
+    expectType(v.type, entry.type, () => `${func.name}: state ${v.name}`);
+  }
+  for (const u of func.updates) {
+    const entry = state.get(u.state);
+    if (!entry) throw new Error(`${func.name}: updates state ${u.state}, which is not in the state table`);
     expectType(u.value.type, entry.type, () => `${func.name}: update of state ${u.state}`);
     // `init` writes first values; after it, artifact state never changes.
     if (entry.lifetime === 'artifact' && func.name !== 'init')
@@ -197,7 +211,12 @@ function verifyFunc(func: Func, level: GraphLevel, state: ReadonlyMap<string, St
   }
 }
 
-function verifyState(module: Module): Map<string, StateEntry> {
+/** State tables that are sound, by their entries, each with the level at which it was found so. */
+const soundTables = new WeakMap<Module['state'], { readonly level: GraphLevel; readonly table: StateTable }>();
+
+function verifyState(module: Module): StateTable {
+  const known = soundTables.get(module.state);
+  if (known?.level === module.level) return known.table;
   const table = new Map<string, StateEntry>();
   for (const entry of module.state) {
     const what = `state ${entry.name}`;
@@ -215,6 +234,7 @@ function verifyState(module: Module): Map<string, StateEntry> {
   for (const entry of module.state)
     if (entry.of !== undefined && !table.has(entry.of))
       throw new Error(`state ${entry.name} is of ${entry.of}, which is not in the state table`);
+  soundTables.set(module.state, { level: module.level, table });
   return table;
 }
 
@@ -225,6 +245,7 @@ export function verifyModule(module: Module): void {
   for (const func of module.functions) {
     if (names.has(func.name)) throw new Error(`two functions are named ${func.name}`);
     names.add(func.name);
-    verifyFunc(func, module.level, state);
+    checkState(func, state);
+    checkFunc(func, module.level);
   }
 }

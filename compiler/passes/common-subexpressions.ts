@@ -25,7 +25,10 @@ export function mergeCommonSubexpressions(module: Module): Module {
     };
     return rebuild(func, 'common-subexpressions', {
       replace: (node, operands, b) => {
-        const key = `${node.op}(${operands.map(numberOf).join()}){${attrsKey(node.attrs)}}${node.guard ?? ''}`;
+        let key: string = node.op;
+        for (const v of operands) key += ` ${numberOf(v)}`;
+        key += attrsKey(node.attrs);
+        if (node.guard !== undefined) key += node.guard;
         const known = seen.get(key);
         if (known) return known;
         const results = keepNode(b, node, operands);
