@@ -52,12 +52,12 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     const type = rules.type?.(v) ?? v.type;
     return typeEquals(type, v.type) ? v : { ...v, type };
   };
-  const replaced = (v: Value, by: Value): void => {
+  const replace = (v: Value, by: Value): void => {
     if (by !== v) instead.set(v, by);
   };
-  for (const v of func.inputs) replaced(v, b.adoptInput(retyped(v)));
+  for (const v of func.inputs) replace(v, b.adoptInput(retyped(v)));
   for (const v of rules.inputs ?? []) b.input(v.name, v.type, passLoc(pass));
-  for (const v of func.reads) replaced(v, b.adoptRead(retyped(v)));
+  for (const v of func.reads) replace(v, b.adoptRead(retyped(v)));
   for (const node of func.nodes) {
     if (rules.keep && !rules.keep(node)) continue;
     const same = instead.size === 0 || node.operands.every((v) => !instead.has(v));
@@ -66,7 +66,7 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     // What stands in for a guarded node exists in the same steps.
     b.guard = node.guard;
     const results = rules.replace?.(node, operands, b) ?? keepNode(b, node, operands, rules.attrs?.(node));
-    if (results !== node.results) node.results.forEach((r, i) => replaced(r, results[i]));
+    for (const [i, r] of node.results.entries()) replace(r, results[i]);
   }
   b.guard = undefined;
   const unchanged =
