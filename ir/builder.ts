@@ -85,21 +85,36 @@ export class Builder {
 
   /** Adds a finished node as it is; its names must be new here. */
   append(node: Node): void {
-    for (const r of node.results) this.names.add(r.name);
+    if (!this.tryAppend(node)) throw new Error(`${this.name}: ${node.results[0].name} is the name of another value`);
+  }
+
+  /** Adds a finished node as it is, unless one of its names is taken. */
+  tryAppend(node: Node): boolean {
+    const { results } = node;
+    if (results.length === 1) {
+      if (!this.claim(results[0].name)) return false;
+    } else {
+      for (let i = 0; i < results.length; i++) if (this.names.has(results[i].name)) return false;
+      for (let i = 0; i < results.length; i++) this.names.add(results[i].name);
+    }
     this.nodes.push(node);
+    return true;
+  }
+
+  /** Whether the name was free; now it is taken. */
+  private claim(name: string): boolean {
+    const before = this.names.size;
+    return this.names.add(name).size > before;
   }
 
   /** A name not used yet: `base`, or base with a number. */
   fresh(base: string): string {
-    if (!this.names.has(base)) {
-      this.names.add(base);
-      return base;
-    }
+    if (this.claim(base)) return base;
     let n = this.counters.get(base) ?? 1;
-    while (this.names.has(`${base}.${n}`)) n++;
+    let name = `${base}.${n}`;
+    while (!this.claim(name)) name = `${base}.${++n}`;
     this.counters.set(base, n + 1);
-    this.names.add(`${base}.${n}`);
-    return `${base}.${n}`;
+    return name;
   }
 
   input(name: string, type: TensorType, loc: Loc = this.loc): Value {
@@ -137,12 +152,9 @@ export class Builder {
    */
   again(node: Node, operands: readonly Value[]): readonly Value[] {
     const { op, attrs, results, loc, guard } = node;
-    if (results.some((r) => this.names.has(r.name))) {
-      const types = results.map((r) => r.type);
-      return this.defined(op, operands, attrs, types, results[0].name, loc, guard ?? this.guard);
-    }
-    this.append(new InferredNode(op, operands, attrs, results, loc, guard ?? this.guard));
-    return results;
+    if (this.tryAppend(new InferredNode(op, operands, attrs, results, loc, guard ?? this.guard))) return results;
+    const types = results.map((r) => r.type);
+    return this.defined(op, operands, attrs, types, results[0].name, loc, guard ?? this.guard);
   }
 
   private defined(
@@ -155,7 +167,8 @@ export class Builder {
     guard: string | undefined,
   ): Value[] {
     const first = this.fresh(base);
-    const results = types.map((type, i) => ({ name: i > 0 ? this.fresh(`${first}:${i}`) : first, type, loc }));
+    const results = [{ name: first, type: types[0], loc }];
+    for (let i = 1; i < types.length; i++) results.push({ name: this.fresh(`${first}:${i}`), type: types[i], loc });
     this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
     return results;
   }

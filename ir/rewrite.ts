@@ -5,7 +5,7 @@
 import { Builder, InferredNode } from './builder.js';
 import { reservedName } from './diagnostics/compile.js';
 import type { Attrs, Func, Module, Node, Value } from './graph.js';
-import { passLoc } from './loc.js';
+import { type Loc, passLoc } from './loc.js';
 import { type TensorType, typeEquals } from './types.js';
 
 export interface NewInput {
@@ -22,8 +22,6 @@ export interface Rules {
   readonly attrs?: (node: Node) => Attrs;
   /** Replacement results for a node, built with `b` from the already rewritten operands; undefined keeps the node. */
   readonly replace?: (node: Node, operands: readonly Value[], b: Builder) => readonly Value[] | undefined;
-  /** False drops the node; its results must be unused. */
-  readonly keep?: (node: Node) => boolean;
 }
 
 /**
@@ -32,10 +30,7 @@ export interface Rules {
  */
 export function keepNode(b: Builder, node: Node, operands: readonly Value[], attrs = node.attrs): readonly Value[] {
   if (attrs === node.attrs) {
-    if (operands === node.operands && !node.results.some((r) => b.has(r.name))) {
-      b.append(node);
-      return node.results;
-    }
+    if (operands === node.operands && b.tryAppend(node)) return node.results;
     if (node instanceof InferredNode && operands.every((v, i) => typeEquals(v.type, node.operands[i].type)))
       return b.again(node, operands);
   }
@@ -58,15 +53,16 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
   for (const v of func.inputs) replace(v, b.adoptInput(retyped(v)));
   for (const v of rules.inputs ?? []) b.input(v.name, v.type, passLoc(pass));
   for (const v of func.reads) replace(v, b.adoptRead(retyped(v)));
-  for (const node of func.nodes) {
-    if (rules.keep && !rules.keep(node)) continue;
-    const same = instead.size === 0 || node.operands.every((v) => !instead.has(v));
-    const operands = same ? node.operands : node.operands.map(look);
-    b.loc = passLoc(pass, node.loc);
+  let loc: Loc | undefined;
+  for (let n = 0; n < func.nodes.length; n++) {
+    const node = func.nodes[n];
+    const operands = instead.size > 0 && node.operands.some((v) => instead.has(v)) ? node.operands.map(look) : node.operands;
+    if (node.loc !== loc) b.loc = passLoc(pass, node.loc);
+    loc = node.loc;
     // What stands in for a guarded node exists in the same steps.
     b.guard = node.guard;
     const results = rules.replace?.(node, operands, b) ?? keepNode(b, node, operands, rules.attrs?.(node));
-    for (const [i, r] of node.results.entries()) replace(r, results[i]);
+    if (results !== node.results) for (const [i, r] of node.results.entries()) replace(r, results[i]);
   }
   b.guard = undefined;
   const unchanged =

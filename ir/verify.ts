@@ -20,20 +20,23 @@ import { printType, type TensorType, typeEquals } from './types.js';
 export { verifyKernel } from './verify-kernel.js';
 export { verifyProgram } from './verify-program.js';
 
-function checkLoc(loc: Loc | undefined, what: string): void {
+function checkLoc(loc: Loc | undefined, what: () => string): void {
   if (!loc || (loc.kind !== 'onnx' && loc.kind !== 'file' && loc.kind !== 'pass'))
-    throw new Error(`${what} has no location`);
+    throw new Error(`${what()} has no location`);
 }
 
-function checkType(type: TensorType, what: string): void {
-  for (const d of type.shape) {
+function checkType(type: TensorType, what: () => string): void {
+  const { shape } = type;
+  for (let i = 0; i < shape.length; i++) {
+    const d = shape[i];
     const size = typeof d === 'number' ? d : d.factor;
-    if (!Number.isInteger(size) || size < 0) throw new Error(`${what}: ${printType(type)} has a dimension of ${size}`);
+    if (!Number.isInteger(size) || size < 0)
+      throw new Error(`${what()}: ${printType(type)} has a dimension of ${size}`);
   }
   if (type.layout === 'packed-lower') {
-    const [a, b] = type.shape.slice(-2);
-    if (type.shape.length < 2 || typeof a !== 'number' || a !== b)
-      throw new Error(`${what}: a packed type needs two equal last dimensions, not [${type.shape}]`);
+    const [a, b] = shape.slice(-2);
+    if (shape.length < 2 || typeof a !== 'number' || a !== b)
+      throw new Error(`${what()}: a packed type needs two equal last dimensions, not [${shape}]`);
   }
 }
 
@@ -61,7 +64,7 @@ function define({ func, names, guards }: Scope, value: Value, guard = ALWAYS): v
 }
 
 function checkValue(func: string, value: Value): void {
-  const what = `${func}: ${value.name}`;
+  const what = (): string => `${func}: ${value.name}`;
   checkLoc(value.loc, what);
   checkType(value.type, what);
 }
@@ -71,13 +74,10 @@ function checkOwner(func: string, { name, type }: Value, level: GraphLevel): voi
     throw new Error(`${func}: ${name}: ${printType(type)} has an owner at level ${level}`);
 }
 
-/** The guard of a value that can be read here. */
-function guardOf(scope: Scope, value: Value, reader: () => string): string {
-  const guard = scope.guards.get(value);
-  if (guard !== undefined) return guard;
-  if (!scope.names.has(value.name))
-    throw new Error(`${scope.func}: ${reader()} reads ${value.name} before it is defined`);
-  throw new Error(`${scope.func}: ${reader()} reads another ${value.name} than the one that is defined here`);
+/** Of a value that cannot be read here. */
+function misread({ func, names }: Scope, { name }: Value, reader: string): Error {
+  const how = names.has(name) ? `another ${name} than the one that is defined here` : `${name} before it is defined`;
+  return new Error(`${func}: ${reader} reads ${how}`);
 }
 
 /** Whether in all steps in which `guard` is on, `other` is. */
@@ -87,27 +87,30 @@ function implies(guard: string | undefined, other: string): boolean {
 
 const nameOf = (func: string, node: Node): string => `${func}: ${node.results[0]?.name ?? '(no result)'} = ${node.op}`;
 
+// These run on every value after every pass: loops by index, messages only where they are thrown.
+
 function checkNode(scope: Scope, node: Node): void {
   if (!(node instanceof InferredNode)) checkAlone(scope.func, node);
   else if (!node.sound) {
     checkAlone(scope.func, node);
     node.sound = true;
   }
-  const reader = (): string => nameOf(scope.func, node);
-  for (const operand of node.operands) {
-    const g = guardOf(scope, operand, reader);
-    if (g !== ALWAYS && !implies(node.guard, g))
+  const { operands, results, guard } = node;
+  for (let i = 0; i < operands.length; i++) {
+    const g = scope.guards.get(operands[i]);
+    if (g === undefined) throw misread(scope, operands[i], nameOf(scope.func, node));
+    if (g !== ALWAYS && !implies(guard, g))
       throw new Error(
-        `${reader()}: reads ${operand.name}, which exists only when ${g}, in steps when ${node.guard ?? 'always'}`,
+        `${nameOf(scope.func, node)}: reads ${operands[i].name}, which exists only when ${g}, in steps when ${guard ?? 'always'}`,
       );
   }
   const refresh = node.op === 'refresh';
   if (refresh) {
-    const stored = node.operands[1];
-    const g = guardOf(scope, stored, reader);
-    if (g !== ALWAYS) throw new Error(`${reader()}: the stored value ${stored.name} exists only when ${g}`);
+    const g = scope.guards.get(operands[1]);
+    if (g !== ALWAYS)
+      throw new Error(`${nameOf(scope.func, node)}: the stored value ${operands[1].name} exists only when ${g}`);
   }
-  for (const result of node.results) define(scope, result, refresh ? ALWAYS : node.guard);
+  for (let i = 0; i < results.length; i++) define(scope, results[i], refresh ? ALWAYS : guard);
 }
 
 function checkLevel(func: string, node: Node, level: GraphLevel): void {
@@ -117,24 +120,24 @@ function checkLevel(func: string, node: Node, level: GraphLevel): void {
   }
   if (node.guard !== undefined && level === 'model')
     throw new Error(`${nameOf(func, node)}: level model admits no guards`);
-  for (const result of node.results) checkOwner(func, result, level);
+  for (let i = 0; i < node.results.length; i++) checkOwner(func, node.results[i], level);
 }
 
 function checkAlone(func: string, node: Node): void {
-  const what = nameOf(func, node);
-  if (node.guard === '') throw new Error(`${what}: its guard has no name`);
-  if (node.op === 'refresh' && node.guard === undefined) throw new Error(`${what}: refresh needs a guard`);
+  const what = (): string => nameOf(func, node);
+  if (node.guard === '') throw new Error(`${what()}: its guard has no name`);
+  if (node.op === 'refresh' && node.guard === undefined) throw new Error(`${what()}: refresh needs a guard`);
   checkLoc(node.loc, what);
   for (const result of node.results) checkValue(func, result);
   if (node instanceof InferredNode) return;
   const [least, most] = ops[node.op].arity;
   if (node.operands.length < least || node.operands.length > most)
     throw new Error(
-      `${what}: has ${node.operands.length} operands, needs ${least === most ? least : `${least}..${most}`}`,
+      `${what()}: has ${node.operands.length} operands, needs ${least === most ? least : `${least}..${most}`}`,
     );
-  const inferred = inferAgain(node, what);
+  const inferred = inferAgain(node, what());
   if (inferred.length !== node.results.length)
-    throw new Error(`${what}: has ${node.results.length} results, the op has ${inferred.length}`);
+    throw new Error(`${what()}: has ${node.results.length} results, the op has ${inferred.length}`);
   node.results.forEach((result, i) => {
     expectType(result.type, inferred[i], () => `${func}: ${result.name} = ${node.op}`);
   });
@@ -155,7 +158,8 @@ function inferAgain(node: Node, what: string): TensorType[] {
 }
 
 function checkAlways(scope: Scope, value: Value, what: string): void {
-  const g = guardOf(scope, value, () => what);
+  const g = scope.guards.get(value);
+  if (g === undefined) throw misread(scope, value, what);
   if (g !== ALWAYS) throw new Error(`${scope.func}: ${what} is ${value.name}, which exists only when ${g}`);
 }
 
@@ -169,7 +173,7 @@ function checkFunc(func: Func, level: GraphLevel): void {
   const known = soundFunctions.get(func);
   if (known === level) return;
   for (const v of [...func.inputs, ...func.reads]) checkOwner(func.name, v, level);
-  for (const node of func.nodes) checkLevel(func.name, node, level);
+  for (let i = 0; i < func.nodes.length; i++) checkLevel(func.name, func.nodes[i], level);
   if (known === undefined) checkScope(func);
   soundFunctions.set(func, level);
 }
@@ -180,7 +184,7 @@ function checkScope(func: Func): void {
     define(scope, v);
     checkValue(func.name, v);
   }
-  for (const node of func.nodes) checkNode(scope, node);
+  for (let i = 0; i < func.nodes.length; i++) checkNode(scope, func.nodes[i]);
   const outputs = new Set<string>();
   for (const o of func.outputs) {
     if (outputs.has(o.name)) throw new Error(`${func.name}: two outputs are named ${o.name}`);
@@ -221,8 +225,8 @@ function verifyState(module: Module): StateTable {
   for (const entry of module.state) {
     const what = `state ${entry.name}`;
     if (table.has(entry.name)) throw new Error(`${what} is declared twice`);
-    checkLoc(entry.loc, what);
-    checkType(entry.type, what);
+    checkLoc(entry.loc, () => what);
+    checkType(entry.type, () => what);
     if (entry.type.placement.kind === 'owner' && module.level !== 'placed')
       throw new Error(`${what}: ${printType(entry.type)} has an owner at level ${module.level}`);
     if (entry.type.shape.some((d) => typeof d !== 'number'))
