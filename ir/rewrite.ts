@@ -56,7 +56,8 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
   let loc: Loc | undefined;
   for (let n = 0; n < func.nodes.length; n++) {
     const node = func.nodes[n];
-    const operands = instead.size > 0 && node.operands.some((v) => instead.has(v)) ? node.operands.map(look) : node.operands;
+    const operands =
+      instead.size > 0 && node.operands.some((v) => instead.has(v)) ? node.operands.map(look) : node.operands;
     if (node.loc !== loc) b.loc = passLoc(pass, node.loc);
     loc = node.loc;
     // What stands in for a guarded node exists in the same steps.

@@ -16,22 +16,25 @@ export function precedence(func: Func, regions: readonly Region[], aliasOf: Read
   const freshOf = new Map<Value, Value>();
   for (const n of func.nodes) if (n.op === 'refresh') freshOf.set(n.results[0], n.operands[0]);
 
-  const before = new Map<Region, Set<Region>>(regions.map((r) => [r, new Set()]));
+  const before = new Map<Region, Set<Region>>();
+  /** The regions that write what `v` means, for a region that reads it. */
+  const follow = (v: Value, region: Region, own: Set<Region>): void => {
+    for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
+      const from = producer.get(at);
+      if (from && from !== region) own.add(from);
+      // Refreshed state lies in the state's buffer, but what is written there is `fresh`.
+      const fresh = freshOf.size > 0 ? freshOf.get(at) : undefined;
+      if (fresh) follow(fresh, region, own);
+    }
+  };
   for (const region of regions) {
-    const own = before.get(region)!;
-    const follow = (v: Value): void => {
-      for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
-        const from = producer.get(at);
-        if (from && from !== region) own.add(from);
-        // Refreshed state lies in the state's buffer, but what is written there is `fresh`.
-        const fresh = freshOf.get(at);
-        if (fresh) follow(fresh);
-      }
-    };
-    region.inputs.forEach(follow);
+    const own = new Set<Region>();
+    before.set(region, own);
+    for (const v of region.inputs) follow(v, region, own);
   }
 
-  const place = new Map(regions.map((r, i) => [r, i]));
+  const place = new Map<Region, number>();
+  for (let i = 0; i < regions.length; i++) place.set(regions[i], i);
   const late: { reader: Region; writer: Region }[] = [];
   for (const pair of overwrites(func, regions, aliasOf, producer)) {
     // All that agree with one order cannot make a cycle together.

@@ -28,16 +28,19 @@ function describe(region: Region): string {
     }
     return n;
   };
-  const lines = [`in ${region.inputs.map((v) => `${id(v)}:${printType(v.type)}`).join(' ')}`];
+  let text = 'in';
+  for (const v of region.inputs) text += ` ${id(v)}:${printType(v.type)}`;
   for (const part of region.parts ?? [region.nodes]) {
-    lines.push('part');
+    text += '\npart';
     for (const node of part) {
-      const attrs = Object.entries(node.attrs).map(([k, v]) => `${k}=${v}`);
-      const results = node.results.map((r) => `${id(r)}:${printType(r.type)}`);
-      const mark = node === region.anchor ? '*' : '';
-      lines.push(`${results.join(' ')}=${mark}${node.op} ${node.operands.map(id).join(' ')} {${attrs.join(' ')}}`);
+      text += '\n';
+      for (const r of node.results) text += `${id(r)}:${printType(r.type)} `;
+      text += node === region.anchor ? `=*${node.op}` : `=${node.op}`;
+      for (const o of node.operands) text += ` ${id(o)}`;
+      for (const k in node.attrs) text += ` ${k}=${node.attrs[k]}`;
     }
   }
-  lines.push(`out ${region.outputs.map(id).join(' ')}`);
-  return lines.join('\n');
+  text += '\nout';
+  for (const v of region.outputs) text += ` ${id(v)}`;
+  return text;
 }
