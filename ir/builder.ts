@@ -17,8 +17,7 @@ export interface NodeOptions {
 
 /** A node with the attributes that its op takes and the result types that its op's rule gives: nobody need ask again. */
 export class InferredNode implements Node {
-  /** Whether the verifier has found that the node keeps the rules by itself, wherever it stands. */
-  sound = false;
+  #sound = false;
 
   constructor(
     readonly op: OpName,
@@ -27,6 +26,26 @@ export class InferredNode implements Node {
     readonly results: readonly Value[],
     readonly loc: Loc,
     readonly guard: string | undefined,
+  ) {}
+
+  /** Whether the verifier has found that the node keeps the rules by itself, wherever it stands. */
+  get sound(): boolean {
+    return this.#sound;
+  }
+  markSound(): void {
+    this.#sound = true;
+  }
+}
+
+/** A function whose values all have names of their own: nobody need ask again. */
+export class BuiltFunc implements Func {
+  constructor(
+    readonly name: string,
+    readonly inputs: readonly Value[],
+    readonly reads: readonly Value[],
+    readonly nodes: readonly Node[],
+    readonly outputs: readonly Output[],
+    readonly updates: readonly StateUpdate[],
   ) {}
 }
 
@@ -66,14 +85,14 @@ export class Builder {
 
   /** Adds an input as it is; its name must be new here. */
   adoptInput(value: Value): Value {
-    this.names.add(value.name);
+    this.adopt(value);
     this.inputs.push(value);
     return value;
   }
 
   /** Adds a state read as it is; its name must be new here. */
   adoptRead(value: Value): Value {
-    this.names.add(value.name);
+    this.adopt(value);
     this.readsByName.set(value.name, value);
     this.reads.push(value);
     return value;
@@ -85,7 +104,7 @@ export class Builder {
 
   /** Adds a finished node as it is; its names must be new here. */
   append(node: Node): void {
-    if (!this.tryAppend(node)) throw new Error(`${this.name}: ${node.results[0].name} is the name of another value`);
+    if (!this.tryAppend(node)) throw new Error(`${this.name}: ${node.results[0]?.name} is defined twice`);
   }
 
   /** Adds a finished node as it is, unless one of its names is taken. */
@@ -99,6 +118,10 @@ export class Builder {
     }
     this.nodes.push(node);
     return true;
+  }
+
+  private adopt(value: Value): void {
+    if (!this.claim(value.name)) throw new Error(`${this.name}: ${value.name} is defined twice`);
   }
 
   /** Whether the name was free; now it is taken. */
@@ -238,14 +261,7 @@ export class Builder {
 
   finish(): Func {
     const { name, inputs, reads, nodes, outputs, updates } = this;
-    return {
-      name,
-      inputs: [...inputs],
-      reads: [...reads],
-      nodes: [...nodes],
-      outputs: [...outputs],
-      updates: [...updates],
-    };
+    return new BuiltFunc(name, [...inputs], [...reads], [...nodes], [...outputs], [...updates]);
   }
 }
 

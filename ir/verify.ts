@@ -7,7 +7,7 @@
  * A guarded value exists only in steps in which its guard is on: only nodes under the same guard, or one that implies it, may read it, and only
  * `refresh`, which falls back to what is stored, has a result that exists in every step.
  */
-import { InferredNode } from './builder.js';
+import { BuiltFunc, InferredNode } from './builder.js';
 import { SAMPLED } from './fisher.js';
 import type { Func, GraphLevel, Module, Node, StateEntry, Value } from './graph.js';
 import { admits } from './levels.js';
@@ -50,7 +50,8 @@ const ALWAYS = '';
 /** What is known of a function's values while it is walked. */
 interface Scope {
   readonly func: string;
-  readonly names: Set<string>;
+  /** Names defined so far; absent where the builder has seen to it that no two are equal. */
+  readonly names: Set<string> | undefined;
   /** The values defined so far, each with the guard under which it exists. */
   readonly guards: Map<Value, string>;
 }
@@ -58,8 +59,10 @@ interface Scope {
 /** Adds a value to the scope. Its own rules are checked apart. */
 function define({ func, names, guards }: Scope, value: Value, guard = ALWAYS): void {
   if (value.name === '') throw new Error(`${func}: a value has no name`);
-  const before = names.size;
-  if (names.add(value.name).size === before) throw new Error(`${func}: ${value.name} is defined twice`);
+  if (names) {
+    if (names.has(value.name)) throw new Error(`${func}: ${value.name} is defined twice`);
+    names.add(value.name);
+  }
   guards.set(value, guard);
 }
 
@@ -75,8 +78,9 @@ function checkOwner(func: string, { name, type }: Value, level: GraphLevel): voi
 }
 
 /** Of a value that cannot be read here. */
-function misread({ func, names }: Scope, { name }: Value, reader: string): Error {
-  const how = names.has(name) ? `another ${name} than the one that is defined here` : `${name} before it is defined`;
+function misread({ func, guards }: Scope, { name }: Value, reader: string): Error {
+  const another = [...guards.keys()].some((v) => v.name === name);
+  const how = another ? `another ${name} than the one that is defined here` : `${name} before it is defined`;
   return new Error(`${func}: ${reader} reads ${how}`);
 }
 
@@ -93,7 +97,7 @@ function checkNode(scope: Scope, node: Node): void {
   if (!(node instanceof InferredNode)) checkAlone(scope.func, node);
   else if (!node.sound) {
     checkAlone(scope.func, node);
-    node.sound = true;
+    node.markSound();
   }
   const { operands, results, guard } = node;
   for (let i = 0; i < operands.length; i++) {
@@ -179,7 +183,8 @@ function checkFunc(func: Func, level: GraphLevel): void {
 }
 
 function checkScope(func: Func): void {
-  const scope: Scope = { func: func.name, names: new Set(), guards: new Map() };
+  const names = func instanceof BuiltFunc ? undefined : new Set<string>();
+  const scope: Scope = { func: func.name, names, guards: new Map() };
   for (const v of [...func.inputs, ...func.reads]) {
     define(scope, v);
     checkValue(func.name, v);

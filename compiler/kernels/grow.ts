@@ -81,7 +81,7 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
       }
     };
     operands[rank].forEach(visit);
-    cone.nodes.sort(ascending);
+    if (cone.nodes.length > 1) cone.nodes.sort(ascending);
     return cone;
   };
 

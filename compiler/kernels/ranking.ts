@@ -20,7 +20,7 @@ export interface Ranking {
   readonly operands: readonly (readonly number[])[];
   /** By rank: number of the first result; further ones follow. */
   readonly result: Int32Array;
-  /** By rank: distinct values that the node reads are read by it; here by value: ranks of the readers, ascending. */
+  /** By value: ranks of the nodes that read it, ascending. */
   readonly users: readonly (readonly number[])[];
   readonly values: readonly Value[];
   readonly numbers: ReadonlyMap<Value, number>;
@@ -35,9 +35,10 @@ const nobody: readonly number[] = [];
 export function rankNodes(func: Func): Ranking {
   const values: Value[] = [...func.inputs, ...func.reads];
   const numbers = new Map<Value, number>();
-  for (const [i, v] of values.entries()) numbers.set(v, i);
+  for (let v = 0; v < values.length; v++) numbers.set(values[v], v);
   const size = func.nodes.length;
-  const total = func.nodes.reduce((n, node) => n + node.results.length, values.length);
+  let total = values.length;
+  for (let i = 0; i < size; i++) total += func.nodes[i].results.length;
   // First by place in the function, then by rank.
   const read = new Array<readonly number[]>(size);
   const made = new Int32Array(size);
@@ -48,15 +49,15 @@ export function rankNodes(func: Func): Ranking {
     const node = func.nodes[i];
     const own = node.operands.map((o) => numbers.get(o)!);
     let d = 0;
-    for (const o of own) if (depth[o] > d) d = depth[o];
+    for (let k = 0; k < own.length; k++) d = Math.max(d, depth[own[k]]);
     read[i] = own;
     depthOf[i] = d;
     layers[d] = (layers[d] ?? 0) + 1;
     made[i] = values.length;
-    for (const r of node.results) {
+    for (let r = 0; r < node.results.length; r++) {
       depth[values.length] = d + 1;
-      numbers.set(r, values.length);
-      values.push(r);
+      numbers.set(node.results[r], values.length);
+      values.push(node.results[r]);
     }
   }
   let start = 0;

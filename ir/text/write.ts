@@ -110,6 +110,6 @@ export function columns(rows: readonly (readonly string[])[], limits: readonly n
       if (c > 0 && (c < widths.length || row[c] !== '')) line += ' ';
       line += c < widths.length ? row[c].padEnd(widths[c]) : row[c];
     }
-    return line.endsWith(' ') ? line.trimEnd() : line;
+    return row[row.length - 1] === '' ? line.trimEnd() : line;
   });
 }
