@@ -7,6 +7,7 @@ import { checkAttrs } from './ops/declare.js';
 import { type OpName, ops } from './ops/table.js';
 import { shapeAttr } from './ops/views.js';
 import { concrete, type DType, type Shape, shapeEquals, type TensorType } from './types.js';
+import { NumberedValue } from './value-map.js';
 
 export interface NodeOptions {
   readonly attrs?: Attrs;
@@ -141,7 +142,7 @@ export class Builder {
   }
 
   input(name: string, type: TensorType, loc: Loc = this.loc): Value {
-    const value = { name: this.fresh(name), type, loc };
+    const value = new NumberedValue(this.fresh(name), type, loc);
     this.inputs.push(value);
     return value;
   }
@@ -151,7 +152,7 @@ export class Builder {
     const known = this.readsByName.get(name);
     if (known) return known;
     if (this.names.has(name)) throw new Error(`state ${name} has the name of another value in ${this.name}`);
-    return this.adoptRead({ name, type, loc });
+    return this.adoptRead(new NumberedValue(name, type, loc));
   }
 
   /** A node with all its results. Throws TypeRuleError where operands do not fit. */
@@ -190,8 +191,8 @@ export class Builder {
     guard: string | undefined,
   ): Value[] {
     const first = this.fresh(base);
-    const results = [{ name: first, type: types[0], loc }];
-    for (let i = 1; i < types.length; i++) results.push({ name: this.fresh(`${first}:${i}`), type: types[i], loc });
+    const results = [new NumberedValue(first, types[0], loc)];
+    for (let i = 1; i < types.length; i++) results.push(new NumberedValue(this.fresh(`${first}:${i}`), types[i], loc));
     this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
     return results;
   }

@@ -7,6 +7,7 @@ import { reservedName } from './diagnostics/compile.js';
 import type { Attrs, Func, Module, Node, Value } from './graph.js';
 import { type Loc, passLoc } from './loc.js';
 import { type TensorType, typeEquals } from './types.js';
+import { NumberedValue } from './value-map.js';
 
 export interface NewInput {
   readonly name: string;
@@ -45,7 +46,7 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
   const look = (v: Value): Value => instead.get(v) ?? v;
   const retyped = (v: Value): Value => {
     const type = rules.type?.(v) ?? v.type;
-    return typeEquals(type, v.type) ? v : { ...v, type };
+    return typeEquals(type, v.type) ? v : new NumberedValue(v.name, type, v.loc);
   };
   const replace = (v: Value, by: Value): void => {
     if (by !== v) instead.set(v, by);

@@ -16,6 +16,7 @@ import { checkAttrs, TypeRuleError } from './ops/declare.js';
 import { isOpName, ops } from './ops/table.js';
 import { isDue } from './staleness.js';
 import { printType, type TensorType, typeEquals } from './types.js';
+import { ValueMap } from './value-map.js';
 
 export { verifyKernel } from './verify-kernel.js';
 export { verifyProgram } from './verify-program.js';
@@ -49,18 +50,18 @@ const ALWAYS = '';
 
 /** What is known of a function's values while it is walked. */
 interface Scope {
-  readonly func: string;
+  readonly func: Func;
   /** Names defined so far; absent where the builder has seen to it that no two are equal. */
   readonly names: Set<string> | undefined;
   /** The values defined so far, each with the guard under which it exists. */
-  readonly guards: Map<Value, string>;
+  readonly guards: ValueMap<string>;
 }
 
 /** Adds a value to the scope. Its own rules are checked apart. */
 function define({ func, names, guards }: Scope, value: Value, guard = ALWAYS): void {
-  if (value.name === '') throw new Error(`${func}: a value has no name`);
+  if (value.name === '') throw new Error(`${func.name}: a value has no name`);
   if (names) {
-    if (names.has(value.name)) throw new Error(`${func}: ${value.name} is defined twice`);
+    if (names.has(value.name)) throw new Error(`${func.name}: ${value.name} is defined twice`);
     names.add(value.name);
   }
   guards.set(value, guard);
@@ -79,9 +80,10 @@ function checkOwner(func: string, { name, type }: Value, level: GraphLevel): voi
 
 /** Of a value that cannot be read here. */
 function misread({ func, guards }: Scope, { name }: Value, reader: string): Error {
-  const another = [...guards.keys()].some((v) => v.name === name);
+  const values = [...func.inputs, ...func.reads, ...func.nodes.flatMap((n) => n.results)];
+  const another = values.some((v) => v.name === name && guards.get(v) !== undefined);
   const how = another ? `another ${name} than the one that is defined here` : `${name} before it is defined`;
-  return new Error(`${func}: ${reader} reads ${how}`);
+  return new Error(`${func.name}: ${reader} reads ${how}`);
 }
 
 /** Whether in all steps in which `guard` is on, `other` is. */
@@ -94,25 +96,25 @@ const nameOf = (func: string, node: Node): string => `${func}: ${node.results[0]
 // These run on every value after every pass: loops by index, messages only where they are thrown.
 
 function checkNode(scope: Scope, node: Node): void {
-  if (!(node instanceof InferredNode)) checkAlone(scope.func, node);
+  if (!(node instanceof InferredNode)) checkAlone(scope.func.name, node);
   else if (!node.sound) {
-    checkAlone(scope.func, node);
+    checkAlone(scope.func.name, node);
     node.markSound();
   }
   const { operands, results, guard } = node;
   for (let i = 0; i < operands.length; i++) {
     const g = scope.guards.get(operands[i]);
-    if (g === undefined) throw misread(scope, operands[i], nameOf(scope.func, node));
+    if (g === undefined) throw misread(scope, operands[i], nameOf(scope.func.name, node));
     if (g !== ALWAYS && !implies(guard, g))
       throw new Error(
-        `${nameOf(scope.func, node)}: reads ${operands[i].name}, which exists only when ${g}, in steps when ${guard ?? 'always'}`,
+        `${nameOf(scope.func.name, node)}: reads ${operands[i].name}, which exists only when ${g}, in steps when ${guard ?? 'always'}`,
       );
   }
   const refresh = node.op === 'refresh';
   if (refresh) {
     const g = scope.guards.get(operands[1]);
     if (g !== ALWAYS)
-      throw new Error(`${nameOf(scope.func, node)}: the stored value ${operands[1].name} exists only when ${g}`);
+      throw new Error(`${nameOf(scope.func.name, node)}: the stored value ${operands[1].name} exists only when ${g}`);
   }
   for (let i = 0; i < results.length; i++) define(scope, results[i], refresh ? ALWAYS : guard);
 }
@@ -164,7 +166,7 @@ function inferAgain(node: Node, what: string): TensorType[] {
 function checkAlways(scope: Scope, value: Value, what: string): void {
   const g = scope.guards.get(value);
   if (g === undefined) throw misread(scope, value, what);
-  if (g !== ALWAYS) throw new Error(`${scope.func}: ${what} is ${value.name}, which exists only when ${g}`);
+  if (g !== ALWAYS) throw new Error(`${scope.func.name}: ${what} is ${value.name}, which exists only when ${g}`);
 }
 
 type StateTable = ReadonlyMap<string, StateEntry>;
@@ -184,7 +186,7 @@ function checkFunc(func: Func, level: GraphLevel): void {
 
 function checkScope(func: Func): void {
   const names = func instanceof BuiltFunc ? undefined : new Set<string>();
-  const scope: Scope = { func: func.name, names, guards: new Map() };
+  const scope: Scope = { func, names, guards: new ValueMap() };
   for (const v of [...func.inputs, ...func.reads]) {
     define(scope, v);
     checkValue(func.name, v);

@@ -5,6 +5,7 @@
 import type { Func, Node, Value } from '../../ir/graph.js';
 import { ops } from '../../ir/ops/table.js';
 import { storedCount } from '../../ir/types.js';
+import { ValueMap } from '../../ir/value-map.js';
 import { isAnchor } from './archetype.js';
 
 export interface Ranking {
@@ -23,7 +24,7 @@ export interface Ranking {
   /** By value: ranks of the nodes that read it, ascending. */
   readonly users: readonly (readonly number[])[];
   readonly values: readonly Value[];
-  readonly numbers: ReadonlyMap<Value, number>;
+  readonly numbers: Pick<ValueMap<number>, 'get'>;
   /** By value: rank of the node that computes it, -1 for inputs and state as found. */
   readonly definition: Int32Array;
   /** By value: elements in memory. */
@@ -34,7 +35,7 @@ const nobody: readonly number[] = [];
 
 export function rankNodes(func: Func): Ranking {
   const values: Value[] = [...func.inputs, ...func.reads];
-  const numbers = new Map<Value, number>();
+  const numbers = new ValueMap<number>();
   for (let v = 0; v < values.length; v++) numbers.set(values[v], v);
   const size = func.nodes.length;
   let total = values.length;

@@ -4,6 +4,7 @@
  * new value can be written in place.
  */
 import type { Func, Value } from '../../ir/graph.js';
+import { ValueMap } from '../../ir/value-map.js';
 import type { Region } from './region.js';
 
 /** For each region the regions that run before it. Acyclic. */
@@ -11,7 +12,7 @@ export type Precedence = ReadonlyMap<Region, ReadonlySet<Region>>;
 
 /** @param regions producers before their consumers */
 export function precedence(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Precedence {
-  const producer = new Map<Value, Region>();
+  const producer = new ValueMap<Region>();
   for (const region of regions) for (const v of region.outputs) producer.set(v, region);
   const freshOf = new Map<Value, Value>();
   for (const n of func.nodes) if (n.op === 'refresh') freshOf.set(n.results[0], n.operands[0]);
@@ -69,7 +70,7 @@ function overwrites(
   func: Func,
   regions: readonly Region[],
   aliasOf: ReadonlyMap<Value, Value>,
-  producer: ReadonlyMap<Value, Region>,
+  producer: ValueMap<Region>,
 ): { reader: Region; writer: Region }[] {
   const refreshes = func.nodes.filter((n) => n.op === 'refresh');
   const refreshed = new Set(refreshes.map((n) => n.results[0]));
@@ -83,7 +84,7 @@ function overwrites(
     return false;
   };
   const reads = new Map(func.reads.map((v) => [v.name, v]));
-  const written = new Map<Value, Region>();
+  const written = new ValueMap<Region>();
   const writes = (old: Value | undefined, value: Value): void => {
     const writer = producer.get(root(value));
     if (old && writer && root(value) !== old) written.set(old, writer);

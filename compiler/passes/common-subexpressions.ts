@@ -4,6 +4,7 @@
  */
 import type { Attr, Attrs, Func, Module, Node, Value } from '../../ir/graph.js';
 import { keepNode, mapFunctions, rebuild } from '../../ir/rewrite.js';
+import { ValueMap } from '../../ir/value-map.js';
 
 /** A node that others may equal, and what stands for its results. */
 interface Known {
@@ -23,11 +24,12 @@ function attrsEqual(a: Attrs, b: Attrs): boolean {
 }
 
 function merge(func: Func): Func {
-  const numbers = new Map<Value, number>();
+  const numbers = new ValueMap<number>();
+  let count = 0;
   const numberOf = (v: Value): number => {
     let n = numbers.get(v);
     if (n === undefined) {
-      n = numbers.size;
+      n = count++;
       numbers.set(v, n);
     }
     return n;

@@ -1,20 +1,24 @@
 /**
  * Removes nodes, inputs and state reads that no output and no update needs, then state that no function touches.
  */
-import type { Func, Module, Value } from '../../ir/graph.js';
+import type { Func, Module, Node, Value } from '../../ir/graph.js';
 import { mapFunctions } from '../../ir/rewrite.js';
+import { ValueMap } from '../../ir/value-map.js';
 
 function prune(func: Func): Func {
-  const live = new Set<Value>();
-  for (const o of func.outputs) live.add(o.value);
-  for (const u of func.updates) live.add(u.value);
-  const nodes = [...func.nodes].reverse().filter((node) => {
-    if (!node.results.some((r) => live.has(r))) return false;
-    for (const v of node.operands) live.add(v);
-    return true;
-  });
-  const inputs = func.inputs.filter((v) => live.has(v));
-  const reads = func.reads.filter((v) => live.has(v));
+  const live = new ValueMap<true>();
+  const isLive = (v: Value): boolean => live.get(v) === true;
+  for (const o of func.outputs) live.set(o.value, true);
+  for (const u of func.updates) live.set(u.value, true);
+  const nodes: Node[] = [];
+  for (let i = func.nodes.length - 1; i >= 0; i--) {
+    const node = func.nodes[i];
+    if (!node.results.some(isLive)) continue;
+    nodes.push(node);
+    for (const v of node.operands) live.set(v, true);
+  }
+  const inputs = func.inputs.filter(isLive);
+  const reads = func.reads.filter(isLive);
   const all =
     nodes.length === func.nodes.length && inputs.length === func.inputs.length && reads.length === func.reads.length;
   return all ? func : { ...func, inputs, reads, nodes: nodes.reverse() };

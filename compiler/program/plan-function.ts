@@ -8,6 +8,7 @@ import type { Kernel } from '../../ir/kernel.js';
 import { type Loc, printLoc, userLoc } from '../../ir/loc.js';
 import type { Batch, Buffer } from '../../ir/program.js';
 import { bytesPerElement, concrete, type DType, storedBytes } from '../../ir/types.js';
+import { ValueMap } from '../../ir/value-map.js';
 import { DUE } from '../kernels/gpu/inverse-batch.js';
 import type { Round } from '../kernels/gpu/inverse-wide.js';
 import type { Region } from '../kernels/region.js';
@@ -74,7 +75,7 @@ export function planFunction(
   const root = rootOf(aliasOf);
   const storage = placeState(func, regions, aliasOf);
   const reads = new Set<Value>(func.reads);
-  const last = new Map<Value, number>();
+  const last = new ValueMap<number>();
   const first = new Map<Value, number>();
   let count = 0;
   const spans = groups.map(({ batch }) => {
@@ -90,7 +91,7 @@ export function planFunction(
       for (const v of region.inputs) last.set(root(v), to);
       for (const v of region.outputs) {
         first.set(v, from);
-        if (!last.has(v)) last.set(v, to);
+        if (last.get(v) === undefined) last.set(v, to);
       }
     }
   });
@@ -106,7 +107,7 @@ export function planFunction(
     while (states.has(name)) name += "'";
     return name;
   };
-  const names = new Map<Value, string>();
+  const names = new ValueMap<string>();
   const bufferName = (v: Value): string => {
     let name = names.get(v);
     if (name === undefined) {
