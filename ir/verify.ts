@@ -134,7 +134,7 @@ function checkAlone(func: string, node: Node): void {
   if (node.guard === '') throw new Error(`${what()}: its guard has no name`);
   if (node.op === 'refresh' && node.guard === undefined) throw new Error(`${what()}: refresh needs a guard`);
   checkLoc(node.loc, what);
-  for (const result of node.results) checkValue(func, result);
+  for (let i = 0; i < node.results.length; i++) checkValue(func, node.results[i]);
   if (node instanceof InferredNode) return;
   const [least, most] = ops[node.op].arity;
   if (node.operands.length < least || node.operands.length > most)

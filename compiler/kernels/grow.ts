@@ -104,8 +104,8 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
   /** Region of highest rank among those whose values the cone reads. */
   const latestProducer = (cone: Cone): Growing | undefined => {
     let latest: Growing | undefined;
-    for (const v of cone.leaves) {
-      const region = producerOf(v);
+    for (let i = 0; i < cone.leaves.length; i++) {
+      const region = producerOf(cone.leaves[i]);
       if (region && (!latest || region.seed > latest.seed)) latest = region;
     }
     return latest;
@@ -192,7 +192,9 @@ function finish(
   return regions.map((region, i) => {
     const own: Node[] = [];
     const inputs: Value[] = [];
-    for (const rank of [...region.nodes].sort(ascending)) {
+    const ranks = [...region.nodes].sort(ascending);
+    for (let n = 0; n < ranks.length; n++) {
+      const rank = ranks[n];
       const node = nodes[rank];
       // A reshape of what lies in memory is the same memory under another shape.
       if (node.op === 'reshape' && computed[operands[rank][0]] !== i + 1 && rank !== region.seed) {
@@ -200,7 +202,8 @@ function finish(
         continue;
       }
       own.push(node);
-      for (const o of operands[rank]) {
+      for (let k = 0; k < operands[rank].length; k++) {
+        const o = operands[rank][k];
         if (computed[o] === i + 1 || read[o] === i + 1) continue;
         read[o] = i + 1;
         inputs.push(values[o]);

@@ -53,7 +53,8 @@ function epilogueAnchors({ nodes, anchor, elementwise, operands, result, definit
     }
     if (!elementwise[rank] && node.op !== 'reshape') continue;
     let latest = -1;
-    for (const o of operands[rank]) {
+    for (let i = 0; i < operands[rank].length; i++) {
+      const o = operands[rank][i];
       const a = anchors[o];
       if (a > latest && count[o] === count[own] && nodes[a].guard === node.guard) latest = a;
     }
@@ -134,7 +135,8 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     const reached: number[] = [];
     let budget = ONCE;
     let heavy = false;
-    for (const u of users[own]) {
+    for (let i = 0; i < users[own].length; i++) {
+      const u = users[own][i];
       if (!isNeeded(u)) continue;
       const user = nodes[u];
       const demand = demands[u];

@@ -86,7 +86,8 @@ export function rankNodes(func: Func): Ranking {
     anchor[rank] = Number(isAnchor(node));
     elementwise[rank] = Number(ops[node.op].fuse === 'elementwise');
     for (let r = 0; r < node.results.length; r++) definition[made[i] + r] = rank;
-    for (const o of read[i]) {
+    for (let k = 0; k < read[i].length; k++) {
+      const o = read[i][k];
       const list = users[o] as number[];
       if (list === nobody) users[o] = [rank];
       else if (list[list.length - 1] !== rank) list.push(rank);

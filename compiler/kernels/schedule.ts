@@ -31,7 +31,8 @@ export function precedence(func: Func, regions: readonly Region[], aliasOf: Read
   for (const region of regions) {
     const own = new Set<Region>();
     before.set(region, own);
-    for (const v of region.inputs) follow(v, region, own);
+    const { inputs } = region;
+    for (let i = 0; i < inputs.length; i++) follow(inputs[i], region, own);
   }
 
   const place = new Map<Region, number>();
@@ -93,7 +94,8 @@ function overwrites(
   for (const u of func.updates) writes(reads.get(u.state), u.value);
   const pairs: { reader: Region; writer: Region }[] = [];
   for (const reader of regions)
-    for (const v of reader.inputs) {
+    for (let i = 0; i < reader.inputs.length; i++) {
+      const v = reader.inputs[i];
       const writer = written.get(root(v));
       if (writer && writer !== reader && !meansRefreshed(v)) pairs.push({ reader, writer });
     }

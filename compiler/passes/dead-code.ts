@@ -15,7 +15,7 @@ function prune(func: Func): Func {
     const node = func.nodes[i];
     if (!node.results.some(isLive)) continue;
     nodes.push(node);
-    for (const v of node.operands) live.set(v, true);
+    for (let k = 0; k < node.operands.length; k++) live.set(node.operands[k], true);
   }
   const inputs = func.inputs.filter(isLive);
   const reads = func.reads.filter(isLive);

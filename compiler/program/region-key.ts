@@ -29,15 +29,17 @@ function describe(region: Region): string {
     return n;
   };
   let text = 'in';
-  for (const v of region.inputs) text += ` ${id(v)}:${printType(v.type)}`;
+  const { inputs } = region;
+  for (let i = 0; i < inputs.length; i++) text += ` ${id(inputs[i])}:${printType(inputs[i].type)}`;
   for (const part of region.parts ?? [region.nodes]) {
     text += '\npart';
     for (const node of part) {
+      const { op, results, operands, attrs } = node;
       text += '\n';
-      for (const r of node.results) text += `${id(r)}:${printType(r.type)} `;
-      text += node === region.anchor ? `=*${node.op}` : `=${node.op}`;
-      for (const o of node.operands) text += ` ${id(o)}`;
-      for (const k in node.attrs) text += ` ${k}=${node.attrs[k]}`;
+      for (let i = 0; i < results.length; i++) text += `${id(results[i])}:${printType(results[i].type)} `;
+      text += node === region.anchor ? `=*${op}` : `=${op}`;
+      for (let i = 0; i < operands.length; i++) text += ` ${id(operands[i])}`;
+      for (const k in attrs) text += ` ${k}=${attrs[k]}`;
     }
   }
   text += '\nout';

@@ -38,8 +38,8 @@ function joined(operands: readonly TensorType[], dtype: DType): TensorType {
 
 function same(operands: readonly TensorType[]): DType {
   const dtype = operands[0].dtype;
-  for (const t of operands)
-    if (t.dtype !== dtype) fail(`operands have different types: ${operands.map(printType).join(', ')}`);
+  for (let i = 1; i < operands.length; i++)
+    if (operands[i].dtype !== dtype) fail(`operands have different types: ${operands.map(printType).join(', ')}`);
   return dtype;
 }
 

@@ -101,7 +101,7 @@ export function sameLoc(a: Loc, b: Loc): boolean {
 export function columns(rows: readonly (readonly string[])[], limits: readonly number[], indent = '  '): string[] {
   const widths = limits.map((limit, c) => {
     let most = 0;
-    for (const row of rows) most = Math.max(most, row[c].length);
+    for (let i = 0; i < rows.length; i++) most = Math.max(most, rows[i][c].length);
     return Math.min(limit, most);
   });
   return rows.map((row) => {
