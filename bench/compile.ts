@@ -7,13 +7,16 @@
  *   --against COMMAND   the dist/bin/spngdc.js of another build, run in turns with this one: gives the ratio, which says more
  *                       than seconds where others use the machine. An older one may know no targets: --against-options ''
  *   --against-options O its options in place of --target NAME
+ *   --plot FILE.svg     a picture of processor seconds over the models' nodes
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import onnxProto from 'onnx-proto';
+import { curvesSvg } from '../cli/curves-svg.js';
+import { chain } from '../test/chain.js';
 
 const { onnx } = onnxProto;
 const CLI = 'dist/bin/spngdc.js';
@@ -26,6 +29,7 @@ const { values, positionals: wanted } = parseArgs({
     target: { type: 'string', default: 'both' },
     against: { type: 'string' },
     'against-options': { type: 'string' },
+    plot: { type: 'string' },
   },
 });
 const runs = Number(values.runs);
@@ -67,79 +71,45 @@ function compileOnce({ command, options }: Build, model: string, more: readonly 
   return { wall, user: Number(stderr.trimEnd().split('\n').at(-1)!.split(' ')[0]) / 1e6 };
 }
 
-function report(name: string, model: string, options: readonly string[], nodes?: number): void {
+/** Nodes and processor seconds of what has been compiled, for the picture. */
+const measured: { readonly name: string; readonly nodes: number; readonly user: number }[] = [];
+
+function report(name: string, model: string, options: readonly string[]): void {
   const rounds = Array.from({ length: runs }, () => [own, ...others].map((b) => compileOnce(b, model, options)));
   const [wall, user] = [median(rounds.map(([s]) => s.wall)), median(rounds.map(([s]) => s.user))];
-  const each = nodes === undefined ? '' : `   ${((1e6 * user) / nodes).toFixed(0)} us a node`;
+  const nodes = onnx.ModelProto.decode(readFileSync(model)).graph!.node!.length;
+  measured.push({ name, nodes, user });
   const ratio = others.map((_, i) => {
     const of = (key: keyof Sample): string => median(rounds.map((r) => r[0][key] / r[i + 1][key])).toFixed(2);
     return `   of the other build's: wall ${of('wall')}, user ${of('user')}`;
   });
-  console.log(`${name.padEnd(28)} wall ${wall.toFixed(2)} s   user ${user.toFixed(2)} s${each}${ratio.join('')}`);
+  const each = `${((1e6 * user) / nodes).toFixed(0)} us a node`;
+  console.log(`${name.padEnd(28)} wall ${wall.toFixed(2)} s   user ${user.toFixed(2)} s   ${each}${ratio.join('')}`);
+}
+
+/** Processor seconds over nodes: a line for the chains, a dot for each other model. */
+function plot(): string {
+  const point = ({ nodes, user }: (typeof measured)[number]): readonly [number, number] => [nodes, user];
+  const chains = measured.filter((m) => m.name.startsWith('chain'));
+  const models = measured
+    .filter((m) => !chains.includes(m))
+    .map((m) => ({ name: m.name.split(' ')[0], mark: 'o', points: [point(m)] }));
+  return curvesSvg([
+    {
+      series: [{ name: 'chains', mark: '*', points: chains.map(point) }, ...models],
+      options: {
+        title: 'processor seconds',
+        xLabel: 'nodes of the ONNX model',
+        range: [0, Math.max(...measured.map((m) => m.user))],
+        formatY: (y) => y.toFixed(1),
+      },
+    },
+  ]);
 }
 
 /** Whether a case is to be run; `long`: only where it is asked for. */
 const chosen = (name: string, long = false): boolean =>
   wanted.length > 0 ? wanted.some((w) => name.includes(w)) : !long;
-
-// ---- Generated chains ----
-
-const [FLOAT, INTS] = [1, 7];
-const CHANNELS = 8;
-const SIZE = 4;
-
-const input = (name: string, shape: readonly (number | string)[]) => ({
-  name,
-  type: {
-    tensorType: {
-      elemType: FLOAT,
-      shape: { dim: shape.map((d) => (typeof d === 'string' ? { dimParam: d } : { dimValue: d })) },
-    },
-  },
-});
-const node = (opType: string, name: string, operands: string[], attribute: object[] = []) => ({
-  opType,
-  name,
-  input: operands,
-  output: [name],
-  attribute,
-});
-const ints = (name: string, values: readonly number[]) => ({ name, type: INTS, ints: [...values] });
-const normalization = (i: number) => ['weight', 'bias', 'running_mean', 'running_var'].map((part) => `bn${i}.${part}`);
-
-/** An ONNX model of `nodes` nodes: 3x3 convolutions of 8 channels, each with BatchNorm and relu, then a classifier. */
-function chain(nodes: number): Uint8Array {
-  const blocks = Math.round((nodes - 2) / 3);
-  const layers = Array.from({ length: blocks }, (_, i) => i);
-  const graph = {
-    name: 'chain',
-    node: [
-      ...layers.flatMap((i) => [
-        node(
-          'Conv',
-          `conv${i}`,
-          [i === 0 ? 'image' : `relu${i - 1}`, `conv${i}.weight`],
-          [ints('kernel_shape', [3, 3]), ints('pads', [1, 1, 1, 1])],
-        ),
-        node('BatchNormalization', `bn${i}`, [`conv${i}`, ...normalization(i)]),
-        node('Relu', `relu${i}`, [`bn${i}`]),
-      ]),
-      node('Flatten', 'flat', [`relu${blocks - 1}`]),
-      node('MatMul', 'logits', ['flat', 'fc.weight']),
-    ],
-    input: [
-      input('image', ['N', CHANNELS, SIZE, SIZE]),
-      ...layers.flatMap((i) => [
-        input(`conv${i}.weight`, [CHANNELS, CHANNELS, 3, 3]),
-        ...normalization(i).map((name) => input(name, [CHANNELS])),
-      ]),
-      input('fc.weight', [CHANNELS * SIZE * SIZE, 10]),
-    ],
-    output: [input('logits', ['N', 10])],
-  };
-  const model = { irVersion: 7, producerName: 'spngdc', opsetImport: [{ domain: '', version: 13 }], graph };
-  return onnx.ModelProto.encode(onnx.ModelProto.fromObject(model)).finish();
-}
 
 // ---- Cases ----
 
@@ -157,13 +127,14 @@ try {
     if (!existsSync(model)) console.log(`${name.padEnd(28)} left out: there is no ${model}`);
     else report(name, model, [...anew, ...data]);
   }
-  for (const nodes of [1000, 2000, 4000, 10_000]) {
+  for (const nodes of [5, 1000, 2000, 4000, 10_000]) {
     const name = `chain of ${nodes} nodes`;
     if (!chosen(name, nodes > 4000)) continue;
     const model = join(out, `chain${nodes}.onnx`);
     writeFileSync(model, chain(nodes));
-    report(name, model, anew, nodes);
+    report(name, model, anew);
   }
+  if (values.plot) writeFileSync(values.plot, plot());
 } finally {
   rmSync(out, { recursive: true, force: true });
 }

@@ -7,6 +7,7 @@ import { checkAttrs } from './ops/declare.js';
 import { type OpName, ops } from './ops/table.js';
 import { shapeAttr } from './ops/views.js';
 import { concrete, type DType, type Shape, shapeEquals, type TensorType } from './types.js';
+import { NumberedValue } from './value-map.js';
 
 export interface NodeOptions {
   readonly attrs?: Attrs;
@@ -17,6 +18,8 @@ export interface NodeOptions {
 
 /** A node with the attributes that its op takes and the result types that its op's rule gives: nobody need ask again. */
 export class InferredNode implements Node {
+  #sound = false;
+
   constructor(
     readonly op: OpName,
     readonly operands: readonly Value[],
@@ -25,7 +28,29 @@ export class InferredNode implements Node {
     readonly loc: Loc,
     readonly guard: string | undefined,
   ) {}
+
+  /** Whether the verifier has found that the node keeps the rules by itself, wherever it stands. */
+  get sound(): boolean {
+    return this.#sound;
+  }
+  markSound(): void {
+    this.#sound = true;
+  }
 }
+
+/** A function whose values all have names of their own: nobody need ask again. */
+export class BuiltFunc implements Func {
+  constructor(
+    readonly name: string,
+    readonly inputs: readonly Value[],
+    readonly reads: readonly Value[],
+    readonly nodes: readonly Node[],
+    readonly outputs: readonly Output[],
+    readonly updates: readonly StateUpdate[],
+  ) {}
+}
+
+const none: Attrs = Object.freeze({});
 
 export class Builder {
   readonly inputs: Value[] = [];
@@ -61,14 +86,14 @@ export class Builder {
 
   /** Adds an input as it is; its name must be new here. */
   adoptInput(value: Value): Value {
-    this.names.add(value.name);
+    this.adopt(value);
     this.inputs.push(value);
     return value;
   }
 
   /** Adds a state read as it is; its name must be new here. */
   adoptRead(value: Value): Value {
-    this.names.add(value.name);
+    this.adopt(value);
     this.readsByName.set(value.name, value);
     this.reads.push(value);
     return value;
@@ -80,25 +105,44 @@ export class Builder {
 
   /** Adds a finished node as it is; its names must be new here. */
   append(node: Node): void {
-    for (const r of node.results) this.names.add(r.name);
+    if (!this.tryAppend(node)) throw new Error(`${this.name}: ${node.results[0]?.name} is defined twice`);
+  }
+
+  /** Adds a finished node as it is, unless one of its names is taken. */
+  tryAppend(node: Node): boolean {
+    const { results } = node;
+    if (results.length === 1) {
+      if (!this.claim(results[0].name)) return false;
+    } else {
+      for (let i = 0; i < results.length; i++) if (this.names.has(results[i].name)) return false;
+      for (let i = 0; i < results.length; i++) this.names.add(results[i].name);
+    }
     this.nodes.push(node);
+    return true;
+  }
+
+  private adopt(value: Value): void {
+    if (!this.claim(value.name)) throw new Error(`${this.name}: ${value.name} is defined twice`);
+  }
+
+  /** Whether the name was free; now it is taken. */
+  private claim(name: string): boolean {
+    const before = this.names.size;
+    return this.names.add(name).size > before;
   }
 
   /** A name not used yet: `base`, or base with a number. */
   fresh(base: string): string {
-    if (!this.names.has(base)) {
-      this.names.add(base);
-      return base;
-    }
+    if (this.claim(base)) return base;
     let n = this.counters.get(base) ?? 1;
-    while (this.names.has(`${base}.${n}`)) n++;
+    let name = `${base}.${n}`;
+    while (!this.claim(name)) name = `${base}.${++n}`;
     this.counters.set(base, n + 1);
-    this.names.add(`${base}.${n}`);
-    return `${base}.${n}`;
+    return name;
   }
 
   input(name: string, type: TensorType, loc: Loc = this.loc): Value {
-    const value = { name: this.fresh(name), type, loc };
+    const value = new NumberedValue(this.fresh(name), type, loc);
     this.inputs.push(value);
     return value;
   }
@@ -108,7 +152,7 @@ export class Builder {
     const known = this.readsByName.get(name);
     if (known) return known;
     if (this.names.has(name)) throw new Error(`state ${name} has the name of another value in ${this.name}`);
-    return this.adoptRead({ name, type, loc });
+    return this.adoptRead(new NumberedValue(name, type, loc));
   }
 
   /** A node with all its results. Throws TypeRuleError where operands do not fit. */
@@ -116,7 +160,7 @@ export class Builder {
     const def = ops[op];
     if (operands.length < def.arity[0] || operands.length > def.arity[1])
       throw new Error(`${op} takes ${def.arity} operands, not ${operands.length}`);
-    const attrs = options.attrs ?? {};
+    const attrs = options.attrs ?? none;
     const loc = options.loc ?? this.loc;
     checkAttrs(def, attrs);
     const types = def.infer(
@@ -126,9 +170,13 @@ export class Builder {
     return this.defined(op, operands, attrs, types, options.name ?? op, loc, options.guard ?? this.guard);
   }
 
-  /** `node` over operands of the types that its own have, with its name, location and guard. */
+  /**
+   * `node` over operands of the types that its own have, with its location and guard. Its results are the same values, unless
+   * their names are taken: who reads them need not change.
+   */
   again(node: Node, operands: readonly Value[]): readonly Value[] {
     const { op, attrs, results, loc, guard } = node;
+    if (this.tryAppend(new InferredNode(op, operands, attrs, results, loc, guard ?? this.guard))) return results;
     const types = results.map((r) => r.type);
     return this.defined(op, operands, attrs, types, results[0].name, loc, guard ?? this.guard);
   }
@@ -142,7 +190,9 @@ export class Builder {
     loc: Loc,
     guard: string | undefined,
   ): Value[] {
-    const results = types.map((type, i) => ({ name: this.fresh(i > 0 ? `${base}:${i}` : base), type, loc }));
+    const first = this.fresh(base);
+    const results = [new NumberedValue(first, types[0], loc)];
+    for (let i = 1; i < types.length; i++) results.push(new NumberedValue(this.fresh(`${first}:${i}`), types[i], loc));
     this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
     return results;
   }
@@ -212,14 +262,7 @@ export class Builder {
 
   finish(): Func {
     const { name, inputs, reads, nodes, outputs, updates } = this;
-    return {
-      name,
-      inputs: [...inputs],
-      reads: [...reads],
-      nodes: [...nodes],
-      outputs: [...outputs],
-      updates: [...updates],
-    };
+    return new BuiltFunc(name, [...inputs], [...reads], [...nodes], [...outputs], [...updates]);
   }
 }
 

@@ -3,7 +3,7 @@
  * autodiff and curvature add comes with the training graph. Composites are gone before a graph is placed.
  */
 import { type GraphLevel, graphLevels } from './graph.js';
-import { type OpName, ops } from './ops/table.js';
+import { type OpName, opNames, ops } from './ops/table.js';
 
 export const firstLevel = {
   neg: 'model',
@@ -71,7 +71,21 @@ export const firstLevel = {
   refresh: 'train',
 } satisfies Record<OpName, GraphLevel>;
 
+const admittedAt = (level: GraphLevel): ReadonlySet<OpName> =>
+  new Set(
+    opNames.filter(
+      (op) =>
+        graphLevels.indexOf(firstLevel[op]) <= graphLevels.indexOf(level) &&
+        (level !== 'placed' || ops[op].fuse !== 'composite'),
+    ),
+  );
+
+const vocabulary = {
+  model: admittedAt('model'),
+  train: admittedAt('train'),
+  placed: admittedAt('placed'),
+} satisfies Record<GraphLevel, ReadonlySet<OpName>>;
+
 export function admits(level: GraphLevel, op: OpName): boolean {
-  if (level === 'placed' && ops[op].fuse === 'composite') return false;
-  return graphLevels.indexOf(firstLevel[op]) <= graphLevels.indexOf(level);
+  return vocabulary[level].has(op);
 }

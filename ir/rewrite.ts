@@ -1,12 +1,13 @@
 /**
- * Rebuilds a function node by node: what passes that replace nodes have in common. Values keep their names and locations
- * unless a rule replaces them; types are inferred again, so a changed input type flows through.
+ * Rebuilds a function node by node: what passes that replace nodes have in common. Values stay the same objects unless a rule
+ * replaces them, so that only who reads a replaced value is made anew; where a type changes, what follows is inferred again.
  */
 import { Builder, InferredNode } from './builder.js';
 import { reservedName } from './diagnostics/compile.js';
 import type { Attrs, Func, Module, Node, Value } from './graph.js';
-import { passLoc } from './loc.js';
+import { type Loc, passLoc } from './loc.js';
 import { type TensorType, typeEquals } from './types.js';
+import { NumberedValue } from './value-map.js';
 
 export interface NewInput {
   readonly name: string;
@@ -22,8 +23,6 @@ export interface Rules {
   readonly attrs?: (node: Node) => Attrs;
   /** Replacement results for a node, built with `b` from the already rewritten operands; undefined keeps the node. */
   readonly replace?: (node: Node, operands: readonly Value[], b: Builder) => readonly Value[] | undefined;
-  /** False drops the node; its results must be unused. */
-  readonly keep?: (node: Node) => boolean;
 }
 
 /**
@@ -32,41 +31,48 @@ export interface Rules {
  */
 export function keepNode(b: Builder, node: Node, operands: readonly Value[], attrs = node.attrs): readonly Value[] {
   if (attrs === node.attrs) {
-    const same = operands.every((v, i) => v === node.operands[i]);
-    if (same && !node.results.some((r) => b.has(r.name))) {
-      b.append(node);
-      return node.results;
-    }
-    if (node instanceof InferredNode && operands.every((v, i) => v.type === node.operands[i].type))
+    if (operands === node.operands && b.tryAppend(node)) return node.results;
+    if (node instanceof InferredNode && operands.every((v, i) => typeEquals(v.type, node.operands[i].type)))
       return b.again(node, operands);
   }
   return b.multi(node.op, operands, { attrs, name: node.results[0].name, loc: node.loc, guard: node.guard });
 }
 
+/** Where nothing changes, the function itself. */
 export function rebuild(func: Func, pass: string, rules: Rules): Func {
   const b = new Builder(func.name, passLoc(pass));
-  const map = new Map<Value, Value>();
-  const look = (v: Value): Value => {
-    const found = map.get(v);
-    if (!found) throw new Error(`${pass}: ${func.name} reads ${v.name} before it is defined`);
-    return found;
+  /** What stands in for a value; all others stay as they are. */
+  const instead = new Map<Value, Value>();
+  const look = (v: Value): Value => instead.get(v) ?? v;
+  const retyped = (v: Value): Value => {
+    const type = rules.type?.(v) ?? v.type;
+    return typeEquals(type, v.type) ? v : new NumberedValue(v.name, type, v.loc);
   };
-  const retyped = (v: Value): Value => (rules.type ? { ...v, type: rules.type(v) } : v);
-  for (const v of func.inputs) map.set(v, b.adoptInput(retyped(v)));
+  const replace = (v: Value, by: Value): void => {
+    if (by !== v) instead.set(v, by);
+  };
+  for (const v of func.inputs) replace(v, b.adoptInput(retyped(v)));
   for (const v of rules.inputs ?? []) b.input(v.name, v.type, passLoc(pass));
-  for (const v of func.reads) map.set(v, b.adoptRead(retyped(v)));
-  for (const node of func.nodes) {
-    if (rules.keep && !rules.keep(node)) continue;
-    const operands = node.operands.map(look);
-    b.loc = passLoc(pass, node.loc);
+  for (const v of func.reads) replace(v, b.adoptRead(retyped(v)));
+  let loc: Loc | undefined;
+  for (let n = 0; n < func.nodes.length; n++) {
+    const node = func.nodes[n];
+    const operands =
+      instead.size > 0 && node.operands.some((v) => instead.has(v)) ? node.operands.map(look) : node.operands;
+    if (node.loc !== loc) b.loc = passLoc(pass, node.loc);
+    loc = node.loc;
     // What stands in for a guarded node exists in the same steps.
     b.guard = node.guard;
     const results = rules.replace?.(node, operands, b) ?? keepNode(b, node, operands, rules.attrs?.(node));
-    node.results.forEach((r, i) => {
-      map.set(r, results[i]);
-    });
+    if (results !== node.results) for (const [i, r] of node.results.entries()) replace(r, results[i]);
   }
   b.guard = undefined;
+  const unchanged =
+    b.inputs.length === func.inputs.length &&
+    instead.size === 0 &&
+    b.nodes.length === func.nodes.length &&
+    b.nodes.every((n, i) => n === func.nodes[i]);
+  if (unchanged) return func;
   for (const o of func.outputs) b.output(o.name, look(o.value));
   for (const u of func.updates) b.update(u.state, look(u.value));
   return b.finish();

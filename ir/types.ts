@@ -42,7 +42,8 @@ export function symmetric(n: number, batch: readonly number[] = []): TensorType 
 export const bytesPerElement: Record<DType, number> = { f32: 4, f16: 2, i32: 4, u8: 1, bool: 1, i64: 8 };
 
 export function isConcrete(shape: Shape): shape is readonly number[] {
-  return shape.every((d) => typeof d === 'number');
+  for (let i = 0; i < shape.length; i++) if (typeof shape[i] !== 'number') return false;
+  return true;
 }
 
 /** The shape as plain numbers. Throws when a symbol is unbound: a compiler fault, since binding runs first. */
@@ -53,7 +54,7 @@ export function concrete(shape: Shape): readonly number[] {
 
 export function product(dims: readonly number[]): number {
   let n = 1;
-  for (const d of dims) n *= d;
+  for (let i = 0; i < dims.length; i++) n *= dims[i];
   return n;
 }
 
@@ -91,16 +92,17 @@ export function dimEquals(a: Dim, b: Dim): boolean {
 }
 
 export function shapeEquals(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((d, i) => dimEquals(d, b[i]));
+  return a === b || (a.length === b.length && a.every((d, i) => dimEquals(d, b[i])));
 }
 
 export function typeEquals(a: TensorType, b: TensorType): boolean {
   return (
-    a.dtype === b.dtype &&
-    a.layout === b.layout &&
-    shapeEquals(a.shape, b.shape) &&
-    a.placement.kind === b.placement.kind &&
-    (a.placement.kind !== 'owner' || (b.placement.kind === 'owner' && a.placement.rank === b.placement.rank))
+    a === b ||
+    (a.dtype === b.dtype &&
+      a.layout === b.layout &&
+      shapeEquals(a.shape, b.shape) &&
+      a.placement.kind === b.placement.kind &&
+      (a.placement.kind !== 'owner' || (b.placement.kind === 'owner' && a.placement.rank === b.placement.rank)))
   );
 }
 
@@ -151,7 +153,9 @@ export function printDim(d: Dim): string {
 }
 
 export function printShape(shape: Shape): string {
-  return `[${shape.map(printDim).join(',')}]`;
+  let text = '';
+  for (let i = 0; i < shape.length; i++) text += i > 0 ? `,${printDim(shape[i])}` : printDim(shape[i]);
+  return `[${text}]`;
 }
 
 /** `f32[N,784]`, `sym[785]`, `sym[4,9]` (a batch of four), `f32[10]@owner(3)`. */

@@ -6,7 +6,8 @@
 import type { Func } from '../../ir/graph.js';
 import { type Fusion, growRegions } from './grow.js';
 import { fuseHorizontally } from './horizontal.js';
-import { chooseInlined, chooseNothing, rankNodes } from './inline.js';
+import { chooseInlined, chooseNothing } from './inline.js';
+import { rankNodes } from './ranking.js';
 import type { Region } from './region.js';
 import { precedence, schedule } from './schedule.js';
 
@@ -25,7 +26,7 @@ export function fuse(func: Func, { enabled = true }: FuseOptions = {}): Fusion {
   // The place of a region in the user's program: that of its anchor, or of the last value that it writes.
   const place = (region: Region): number => {
     const last = region.anchor && !region.parts ? region.anchor.results : region.outputs;
-    return Math.max(...last.map((v) => ranking.position.get(ranking.definitions.get(v)!)!));
+    return Math.max(...last.map((v) => ranking.position[ranking.definition[ranking.numbers.get(v)!]]));
   };
   const places = new Map(merged.map((r) => [r, place(r)]));
   const ordered = [...merged].sort((a, b) => places.get(a)! - places.get(b)!);

@@ -4,11 +4,10 @@
  * lower rank write, so no cycle can arise.
  */
 import type { Node, Value } from '../../ir/graph.js';
-import { ops } from '../../ir/ops/table.js';
-import { storedCount } from '../../ir/types.js';
 import { type Order, resultOrder, rowMajor } from './alignment.js';
-import { isAnchor, takesEpilogue } from './archetype.js';
-import type { Inlining, Ranking } from './inline.js';
+import { takesEpilogue } from './archetype.js';
+import { INLINED, type Inlining, STORED } from './inline.js';
+import type { Ranking } from './ranking.js';
 import type { Region } from './region.js';
 
 const MOST_NODES = 64;
@@ -20,105 +19,120 @@ export interface Fusion {
   readonly aliasOf: ReadonlyMap<Value, Value>;
 }
 
-/** A region while it grows. */
+/** A region while it grows; nodes by rank, values by number. */
 interface Growing {
-  readonly seed: Node;
+  readonly seed: number;
   readonly anchor?: Node;
-  readonly rank: number;
-  readonly nodes: Set<Node>;
-  readonly leaves: Set<Value>;
+  readonly nodes: Set<number>;
+  readonly leaves: Set<number>;
   /** Stored values computed here. */
-  readonly made: Set<Value>;
+  readonly made: Set<number>;
   /** How values follow the order of the seed's result; null where they do not. */
   readonly orders: Map<Value, Order | null>;
   readonly refusals: string[];
 }
 
 interface Cone {
-  readonly nodes: readonly Node[];
-  readonly leaves: readonly Value[];
+  readonly nodes: readonly number[];
+  readonly leaves: readonly number[];
 }
 
+const ascending = (a: number, b: number): number => a - b;
+
 export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true): Fusion {
-  const { rank, definitions } = ranking;
-  const { inlined, stored } = inlining;
+  const { nodes, operands, result, definition, values, count } = ranking;
+  const { choice } = inlining;
+  /** By value: the one whose bytes it shares, or -1. */
+  const alias = new Int32Array(values.length).fill(-1);
   const aliasOf = new Map<Value, Value>();
-  const regionOf = new Map<Value, Growing>();
-  const regions: Growing[] = [];
-  const root = (v: Value): Value => {
-    let at = v;
-    for (let next = aliasOf.get(at); next; next = aliasOf.get(at)) at = next;
-    return at;
+  const share = (v: number, of: number): void => {
+    alias[v] = of;
+    aliasOf.set(values[v], values[of]);
   };
+  const regionOf = new Array<Growing | undefined>(values.length);
+  const regions: Growing[] = [];
   /** The region that writes the bytes of `v`, which for refreshed state is the one that computes the fresh value. */
-  const producerOf = (v: Value): Growing | undefined => {
-    for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
-      const region = regionOf.get(at);
+  const producerOf = (v: number): Growing | undefined => {
+    for (let at = v; at >= 0; at = alias[at]) {
+      const region = regionOf[at];
       if (region) return region;
     }
     return undefined;
   };
 
-  /** The nodes that are recomputed for `node`, itself included, and the values that they read from memory. */
-  const coneOf = (node: Node): Cone => {
-    const nodes = new Set<Node>([node]);
-    const leaves = new Set<Value>();
-    const visit = (v: Value): void => {
-      const from = definitions.get(v);
-      if (!from || !inlined.has(from)) leaves.add(v);
-      else if (!nodes.has(from)) {
-        nodes.add(from);
-        from.operands.forEach(visit);
+  // The last cone that a node or a value was in, as a number.
+  const nodeSeen = new Int32Array(nodes.length);
+  const valueSeen = new Int32Array(values.length);
+  let cones = 0;
+  /** The nodes that are recomputed for a node, itself included, and the values that they read from memory. */
+  const coneOf = (rank: number): Cone => {
+    cones++;
+    const cone = { nodes: [rank], leaves: [] as number[] };
+    const visit = (v: number): void => {
+      const from = definition[v];
+      if (from < 0 || choice[from] !== INLINED) {
+        if (valueSeen[v] === cones) return;
+        valueSeen[v] = cones;
+        cone.leaves.push(v);
+      } else if (nodeSeen[from] !== cones) {
+        nodeSeen[from] = cones;
+        cone.nodes.push(from);
+        operands[from].forEach(visit);
       }
     };
-    node.operands.forEach(visit);
-    return { nodes: [...nodes].sort((a, b) => rank.get(a)! - rank.get(b)!), leaves: [...leaves] };
+    operands[rank].forEach(visit);
+    if (cone.nodes.length > 1) cone.nodes.sort(ascending);
+    return cone;
   };
 
-  const start = (seed: Node, cone: Cone): void => {
+  const start = (seed: number, cone: Cone): void => {
+    const [first] = nodes[seed].results;
+    const made = nodes[seed].results.map((_, r) => result[seed] + r);
     const region: Growing = {
       seed,
-      anchor: isAnchor(seed) ? seed : undefined,
-      rank: rank.get(seed)!,
+      anchor: ranking.anchor[seed] ? nodes[seed] : undefined,
       nodes: new Set(cone.nodes),
       leaves: new Set(cone.leaves),
-      made: new Set(seed.results),
-      orders: new Map([[seed.results[0], rowMajor(storedCount(seed.results[0].type))]]),
+      made: new Set(made),
+      orders: new Map([[first, rowMajor(count[result[seed]])]]),
       refusals: [],
     };
     regions.push(region);
-    for (const r of seed.results) regionOf.set(r, region);
+    for (const v of made) regionOf[v] = region;
   };
 
   /** Region of highest rank among those whose values the cone reads. */
   const latestProducer = (cone: Cone): Growing | undefined => {
     let latest: Growing | undefined;
-    for (const v of cone.leaves) {
-      const region = producerOf(v);
-      if (region && (!latest || region.rank > latest.rank)) latest = region;
+    for (let i = 0; i < cone.leaves.length; i++) {
+      const region = producerOf(cone.leaves[i]);
+      if (region && (!latest || region.seed > latest.seed)) latest = region;
     }
     return latest;
   };
 
   /** Adds a stored pointwise node to the region; a string says why it cannot. */
-  const join = (region: Growing, node: Node, cone: Cone): string | undefined => {
-    const [result] = node.results;
+  const join = (region: Growing, rank: number, cone: Cone): string | undefined => {
+    const made = result[rank];
+    const seed = nodes[region.seed];
     if (region.anchor && (!takesEpilogue(region.anchor) || region.anchor.results.length > 1))
       return `nothing follows ${region.anchor.op} in its kernel`;
-    if (region.seed.guard !== node.guard) return 'guards differ';
-    if (storedCount(result.type) !== storedCount(region.seed.results[0].type)) return 'element counts differ';
+    if (seed.guard !== nodes[rank].guard) return 'guards differ';
+    if (count[made] !== count[result[region.seed]]) return 'element counts differ';
     for (const v of cone.leaves) {
       const producer = producerOf(v);
-      if (producer === region && !region.made.has(v)) return `${v.name} shares memory with a value of the region`;
-      if (producer && producer !== region && producer.rank >= region.rank) return `${v.name} is not ready before`;
+      if (producer === region && !region.made.has(v))
+        return `${values[v].name} shares memory with a value of the region`;
+      if (producer && producer !== region && producer.seed >= region.seed)
+        return `${values[v].name} is not ready before`;
     }
     const orders = new Map<Value, Order | null>();
     const orderOf = (v: Value): Order | null | undefined => (orders.has(v) ? orders.get(v) : region.orders.get(v));
     for (const n of cone.nodes) {
-      const order = resultOrder(n, orderOf);
-      if (order !== undefined) orders.set(n.results[0], order);
+      const order = resultOrder(nodes[n], orderOf);
+      if (order !== undefined) orders.set(nodes[n].results[0], order);
     }
-    if (!orders.get(result)) return `it needs other elements of ${region.seed.results[0].name} than the one at hand`;
+    if (!orders.get(values[made])) return `it needs other elements of ${seed.results[0].name} than the one at hand`;
     const leaves = cone.leaves.filter((v) => !region.made.has(v) && !region.leaves.has(v));
     if (region.nodes.size + cone.nodes.length > MOST_NODES) return `the kernel holds ${region.nodes.size} nodes`;
     if (region.leaves.size + leaves.length + region.made.size >= MOST_PARAMETERS)
@@ -126,74 +140,90 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
     for (const n of cone.nodes) region.nodes.add(n);
     for (const v of leaves) region.leaves.add(v);
     for (const [v, order] of orders) region.orders.set(v, order);
-    region.made.add(result);
-    regionOf.set(result, region);
+    region.made.add(made);
+    regionOf[made] = region;
     return undefined;
   };
 
-  for (const node of ranking.nodes) {
-    if (!stored.has(node)) continue;
+  for (let rank = 0; rank < nodes.length; rank++) {
+    if (choice[rank] !== STORED) continue;
+    const node = nodes[rank];
+    const [first, second] = operands[rank];
     if (node.op === 'reshape') {
-      aliasOf.set(node.results[0], node.operands[0]);
+      share(result[rank], first);
       continue;
     }
     if (node.op === 'refresh') {
-      aliasOf.set(node.results[0], node.operands[1]);
-      const fresh = producerOf(node.operands[0]);
-      if (fresh) regionOf.set(node.results[0], fresh);
+      share(result[rank], second);
+      regionOf[result[rank]] = producerOf(first);
       continue;
     }
-    const cone = coneOf(node);
-    if (enabled && ops[node.op].fuse === 'elementwise') {
+    const cone = coneOf(rank);
+    if (enabled && ranking.elementwise[rank]) {
       const region = latestProducer(cone);
-      const refusal = region ? join(region, node, cone) : undefined;
+      const refusal = region ? join(region, rank, cone) : undefined;
       if (region && refusal === undefined) continue;
       region?.refusals.push(`${node.op} ${node.results[0].name} stays out: ${refusal}`);
     }
-    start(node, cone);
+    start(rank, cone);
   }
-  return { regions: regions.map(finish(regions, ranking, inlining, root, aliasOf)), aliasOf };
+  return { regions: finish(regions, ranking, inlining, alias, aliasOf), aliasOf };
 }
 
 /** Settles what each region reads and writes, once all have grown. */
 function finish(
   regions: readonly Growing[],
-  { rank }: Ranking,
-  { stored, kept }: Inlining,
-  root: (v: Value) => Value,
+  { nodes, operands, result, definition, values }: Ranking,
+  { why, kept }: Inlining,
+  alias: Int32Array,
   aliasOf: Map<Value, Value>,
-): (region: Growing) => Region {
-  const wanted = new Set<Value>([...kept].map(root));
-  for (const region of regions) for (const v of region.leaves) if (!region.made.has(v)) wanted.add(root(v));
-  return (region) => {
-    const all = [...region.nodes].sort((a, b) => rank.get(a)! - rank.get(b)!);
-    const computed = new Set<Value>();
-    const inputs = new Set<Value>();
-    const nodes: Node[] = [];
-    for (const node of all) {
+): Region[] {
+  const root = (v: number): number => {
+    let at = v;
+    while (alias[at] >= 0) at = alias[at];
+    return at;
+  };
+  const wanted = new Uint8Array(values.length);
+  for (let v = 0; v < values.length; v++) if (kept[v]) wanted[root(v)] = 1;
+  for (const region of regions) for (const v of region.leaves) if (!region.made.has(v)) wanted[root(v)] = 1;
+  // The last region that computes or reads a value, counted from 1.
+  const computed = new Int32Array(values.length);
+  const read = new Int32Array(values.length);
+  return regions.map((region, i) => {
+    const own: Node[] = [];
+    const inputs: Value[] = [];
+    const ranks = [...region.nodes].sort(ascending);
+    for (let n = 0; n < ranks.length; n++) {
+      const rank = ranks[n];
+      const node = nodes[rank];
       // A reshape of what lies in memory is the same memory under another shape.
-      if (node.op === 'reshape' && !computed.has(node.operands[0]) && node !== region.seed) {
+      if (node.op === 'reshape' && computed[operands[rank][0]] !== i + 1 && rank !== region.seed) {
         aliasOf.set(node.results[0], node.operands[0]);
         continue;
       }
-      nodes.push(node);
-      for (const o of node.operands) if (!computed.has(o)) inputs.add(o);
-      for (const r of node.results) computed.add(r);
+      own.push(node);
+      for (let k = 0; k < operands[rank].length; k++) {
+        const o = operands[rank][k];
+        if (computed[o] === i + 1 || read[o] === i + 1) continue;
+        read[o] = i + 1;
+        inputs.push(values[o]);
+      }
+      for (let r = 0; r < node.results.length; r++) computed[result[rank] + r] = i + 1;
     }
-    const multi = region.seed.results.length > 1;
-    const outputs = [...region.made].filter((v) => multi || wanted.has(v));
-    const reasons = outputs.map((v) => {
-      if (kept.has(v)) return 'it is a result of the function';
-      const node = all.find((n) => n.results.includes(v));
-      return (node && stored.get(node)) || region.refusals[0] || 'the next kernel reads other elements of it';
-    });
+    const multi = nodes[region.seed].results.length > 1;
+    const outputs = [...region.made].filter((v) => multi || wanted[v]);
+    const reasons = outputs.map((v) =>
+      kept[v]
+        ? 'it is a result of the function'
+        : why[definition[v]] || region.refusals[0] || 'the next kernel reads other elements of it',
+    );
     return {
       anchor: region.anchor,
-      nodes,
-      inputs: [...inputs],
-      outputs,
-      guard: region.seed.guard,
+      nodes: own,
+      inputs,
+      outputs: outputs.map((v) => values[v]),
+      guard: nodes[region.seed].guard,
       stopped: [...new Set([...reasons, ...region.refusals])].slice(0, 3).join('; '),
     };
-  };
+  });
 }

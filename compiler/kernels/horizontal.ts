@@ -5,7 +5,7 @@
  */
 import type { Node, Value } from '../../ir/graph.js';
 import { intsOf } from '../../ir/ops/declare.js';
-import { printShape, storedCount } from '../../ir/types.js';
+import { printShape, shapeEquals, storedCount } from '../../ir/types.js';
 import type { Region } from './region.js';
 import type { Precedence } from './schedule.js';
 
@@ -29,7 +29,7 @@ export function fuseHorizontally(regions: readonly Region[], before: Precedence)
   for (const region of regions) {
     const kind = shareable(region);
     if (kind === undefined) {
-      groups.push(groupOf(region, waves.get(region)!));
+      groups.push({ wave: waves.get(region)!, regions: [region], parameters: none });
       continue;
     }
     // What nothing waits for may all run last.
@@ -76,6 +76,9 @@ interface Group {
   readonly parameters: Set<Value>;
 }
 
+/** Of groups that take nobody in. */
+const none = new Set<Value>();
+
 const groupOf = (region: Region, wave: number): Group => ({
   wave,
   regions: [region],
@@ -101,13 +104,18 @@ function shareable(region: Region): string | undefined {
 
 /** Most elements of a value that the region computes, an anchor's operand included. */
 function sizeOf({ anchor, outputs }: Region): number {
-  return Math.max(...[...(anchor ? anchor.operands : []), ...outputs].map((v) => storedCount(v.type)));
+  let size = 0;
+  const read = anchor?.operands ?? [];
+  for (let i = 0; i < read.length; i++) size = Math.max(size, storedCount(read[i].type));
+  for (let i = 0; i < outputs.length; i++) size = Math.max(size, storedCount(outputs[i].type));
+  return size;
 }
 
 /** The shape and layout of all outputs, if they agree: then they can share a loop nest. */
 function commonShape({ outputs }: Region): string | undefined {
-  const [first, ...rest] = outputs.map((v) => `${v.type.layout} ${printShape(v.type.shape)}`);
-  return rest.every((s) => s === first) ? first : undefined;
+  const [{ type }, ...rest] = outputs;
+  const same = rest.every((v) => v.type.layout === type.layout && shapeEquals(v.type.shape, type.shape));
+  return same ? `${type.layout} ${printShape(type.shape)}` : undefined;
 }
 
 /** Large regions share loops only where that saves reading a tensor. */

@@ -3,89 +3,63 @@
  * graph backwards; each consumer passes on a budget of operations that it can afford per element. What does not fit is
  * materialised, and the reason is kept for the report.
  */
-import type { Func, Node, Value } from '../../ir/graph.js';
+import type { Func, Value } from '../../ir/graph.js';
 import { intsOf } from '../../ir/ops/declare.js';
 import { ops } from '../../ir/ops/table.js';
-import { printShape, storedCount } from '../../ir/types.js';
-import { elementCost, isAnchor, ONCE, prologueBudget, takesEpilogue } from './archetype.js';
+import { printShape } from '../../ir/types.js';
+import { elementCost, ONCE, prologueBudget, takesEpilogue } from './archetype.js';
+import type { Ranking } from './ranking.js';
 
-/** Nodes of a function in an order by depth (longest path from an input), in which operands come first. */
-export interface Ranking {
-  readonly nodes: readonly Node[];
-  readonly rank: ReadonlyMap<Node, number>;
-  readonly position: ReadonlyMap<Node, number>;
-  readonly definitions: ReadonlyMap<Value, Node>;
-}
-
-export function rankNodes(func: Func): Ranking {
-  const definitions = new Map<Value, Node>();
-  const depth = new Map<Node, number>();
-  const layers: Node[][] = [];
-  const position = new Map<Node, number>();
-  func.nodes.forEach((node, i) => {
-    let d = 0;
-    for (const o of node.operands) {
-      const from = definitions.get(o);
-      if (from) d = Math.max(d, depth.get(from)! + 1);
-    }
-    depth.set(node, d);
-    if (d === layers.length) layers.push([node]);
-    else layers[d].push(node);
-    position.set(node, i);
-    for (const r of node.results) definitions.set(r, node);
-  });
-  const nodes = layers.flat();
-  return { nodes, rank: new Map(nodes.map((n, i) => [n, i])), position, definitions };
-}
+/** What becomes of a node: nobody needs its results; they must be in memory; every consumer recomputes them. */
+export const [DEAD, STORED, INLINED] = [0, 1, 2];
 
 export interface Inlining {
-  /** Nodes that every consumer recomputes. */
-  readonly inlined: ReadonlySet<Node>;
-  /** Nodes whose results must be in memory, and why. */
-  readonly stored: ReadonlyMap<Node, string>;
-  /** Values that outlive the function or are written to state. */
-  readonly kept: ReadonlySet<Value>;
+  /** By rank. */
+  readonly choice: Uint8Array;
+  /** By rank: why what is stored must be in memory. */
+  readonly why: readonly (string | undefined)[];
+  /** By value: whether it outlives the function or is written to state. */
+  readonly kept: Uint8Array;
 }
 
 /** Values that must exist in memory whatever reads them. A reshape shares its operand's bytes, so it passes the demand on. */
-function keptValues(func: Func, definitions: ReadonlyMap<Value, Node>): Set<Value> {
-  const kept = new Set<Value>();
-  const keep = (v: Value): void => {
-    if (kept.has(v)) return;
-    kept.add(v);
-    const node = definitions.get(v);
-    if (node?.op === 'reshape') keep(node.operands[0]);
+function keptValues(func: Func, { nodes, numbers, definition, operands, values }: Ranking): Uint8Array {
+  const kept = new Uint8Array(values.length);
+  const keep = (v: number): void => {
+    if (kept[v]) return;
+    kept[v] = 1;
+    const from = definition[v];
+    if (from >= 0 && nodes[from].op === 'reshape') keep(operands[from][0]);
   };
-  for (const o of func.outputs) keep(o.value);
-  for (const u of func.updates) keep(u.value);
-  for (const n of func.nodes) if (n.op === 'refresh') n.operands.forEach(keep);
+  const keepValue = (v: Value): void => keep(numbers.get(v)!);
+  for (const o of func.outputs) keepValue(o.value);
+  for (const u of func.updates) keepValue(u.value);
+  for (let rank = 0; rank < nodes.length; rank++) if (nodes[rank].op === 'refresh') operands[rank].forEach(keep);
   return kept;
 }
 
-/** The anchor whose epilogue could hold each value: a chain of elementwise ops whose other operands are ready before the anchor. */
-function epilogueAnchors({ nodes, rank, definitions }: Ranking): Map<Value, Node> {
-  const anchors = new Map<Value, Node>();
-  for (const node of nodes) {
-    const [result] = node.results;
-    if (isAnchor(node)) {
-      if (takesEpilogue(node) && node.results.length === 1) anchors.set(result, node);
+/**
+ * By value: rank of the anchor whose epilogue could hold it, a chain of elementwise ops whose other operands are ready before the
+ * anchor; -1 where there is none.
+ */
+function epilogueAnchors({ nodes, anchor, elementwise, operands, result, definition, count }: Ranking): Int32Array {
+  const anchors = new Int32Array(definition.length).fill(-1);
+  for (let rank = 0; rank < nodes.length; rank++) {
+    const node = nodes[rank];
+    const own = result[rank];
+    if (anchor[rank]) {
+      if (takesEpilogue(node) && node.results.length === 1) anchors[own] = rank;
       continue;
     }
-    const kind = ops[node.op].fuse;
-    if (kind !== 'elementwise' && node.op !== 'reshape') continue;
-    let latest: Node | undefined;
-    for (const o of node.operands) {
-      const a = anchors.get(o);
-      if (!a || storedCount(o.type) !== storedCount(result.type) || a.guard !== node.guard) continue;
-      if (!latest || rank.get(a)! > rank.get(latest)!) latest = a;
+    if (!elementwise[rank] && node.op !== 'reshape') continue;
+    let latest = -1;
+    for (let i = 0; i < operands[rank].length; i++) {
+      const o = operands[rank][i];
+      const a = anchors[o];
+      if (a > latest && count[o] === count[own] && nodes[a].guard === node.guard) latest = a;
     }
-    const anchor = latest;
-    if (!anchor) continue;
-    const ready = node.operands.every((o) => {
-      const from = definitions.get(o);
-      return !from || anchors.get(o) === anchor || rank.get(from)! < rank.get(anchor)!;
-    });
-    if (ready) anchors.set(result, anchor);
+    if (latest < 0) continue;
+    if (operands[rank].every((o) => anchors[o] === latest || definition[o] < latest)) anchors[own] = latest;
   }
   return anchors;
 }
@@ -101,27 +75,33 @@ const scalarBudget = (sites: number): number => (sites <= 3 ? 16 : 3);
  * What recomputing in several kernels may cost: about what storing the value and loading it again would. Where all but one
  * operand are small, a kernel that recomputes it reads no more than one that loads it.
  */
-function repeatBudget(node: Node, sites: number): number {
+function repeatBudget({ operands, result, count }: Ranking, rank: number, sites: number): number {
   if (sites <= 1) return ONCE;
-  const count = storedCount(node.results[0].type);
-  const large = new Set(node.operands.filter((o) => storedCount(o.type) === count)).size;
+  const large = operands[rank].filter((o, i, all) => count[o] === count[result[rank]] && all.indexOf(o) === i).length;
   return large <= 1 ? 2 : sites === 2 ? 2 : sites === 3 ? 1 : 0;
 }
 
 /** Constant along the loops of the larger consumer, so mostly hoisted out of them. */
 const BROADCAST_BUDGET = 6;
 
-/** What tells kernels apart before they exist: reductions of one shape share theirs. */
-type Site = Node | string;
-
-function siteOf(node: Node): Site {
-  if (node.op !== 'reduce_sum' && node.op !== 'reduce_max') return node;
-  return `${printShape(node.operands[0].type.shape)} ${intsOf(node.attrs, 'axes')} ${node.guard ?? ''}`;
+/**
+ * What tells kernels apart before they exist, as a number by rank: the rank, but reductions of one shape share theirs, from the
+ * number of nodes on.
+ */
+function sitesOf({ nodes }: Ranking): Int32Array {
+  const shared = new Map<string, number>();
+  return Int32Array.from(nodes, (node, rank) => {
+    if (node.op !== 'reduce_sum' && node.op !== 'reduce_max') return rank;
+    const key = `${printShape(node.operands[0].type.shape)} ${intsOf(node.attrs, 'axes')} ${node.guard ?? ''}`;
+    const known = shared.get(key) ?? nodes.length + shared.size;
+    shared.set(key, known);
+    return known;
+  });
 }
 
 interface Demand {
   /** Kernels in which the node is evaluated; counted up to five, which is too many anyway. */
-  readonly sites: readonly Site[];
+  readonly sites: readonly number[];
   /** Cost that its operands may still add. */
   readonly budget: number;
   /** A contraction or window is among them: an epilogue of the producer is the better place. */
@@ -129,92 +109,98 @@ interface Demand {
 }
 
 export function chooseInlined(func: Func, ranking: Ranking): Inlining {
-  const users = new Map<Value, Node[]>();
-  for (const node of ranking.nodes)
-    for (const o of new Set(node.operands)) {
-      const list = users.get(o);
-      if (list) list.push(node);
-      else users.set(o, [node]);
-    }
-  const kept = keptValues(func, ranking.definitions);
+  const { nodes, anchor, elementwise, result, users, values, count } = ranking;
+  const kept = keptValues(func, ranking);
   const anchors = epilogueAnchors(ranking);
-  const inlined = new Set<Node>();
-  const stored = new Map<Node, string>();
-  const demands = new Map<Node, Demand>();
-  const sizes = new Map<Site, number>();
+  const siteOf = sitesOf(ranking);
+  const choice = new Uint8Array(nodes.length);
+  const why = new Array<string | undefined>(nodes.length);
+  const demands = new Array<Demand | undefined>(nodes.length);
+  /** Nodes that each site recomputes. */
+  const sizes = new Map<number, number>();
+  const isNeeded = (rank: number): boolean => choice[rank] !== DEAD;
 
-  const decide = (node: Node): Demand | string | undefined => {
-    const [value] = node.results;
-    const consumers = (users.get(value) ?? []).filter((u) => inlined.has(u) || stored.has(u));
-    const keptHere = node.results.some((r) => kept.has(r));
-    if (isAnchor(node) || node.op === 'refresh') {
-      const live =
-        keptHere || node.results.some((r) => (users.get(r) ?? []).some((u) => inlined.has(u) || stored.has(u)));
-      return live ? '' : undefined;
+  const decide = (rank: number): Demand | string | undefined => {
+    const node = nodes[rank];
+    const own = result[rank];
+    const value = values[own];
+    let keptHere = false;
+    for (let r = 0; r < node.results.length; r++) if (kept[own + r]) keptHere = true;
+    if (anchor[rank] || node.op === 'refresh') {
+      for (let r = 0; r < node.results.length && !keptHere; r++) keptHere = users[own + r].some(isNeeded);
+      return keptHere ? '' : undefined;
     }
     if (keptHere) return 'it is a result of the function';
-    if (consumers.length === 0) return undefined;
-    const count = storedCount(value.type);
-    const reached = new Set<Site>();
+    const elements = count[own];
+    const reached: number[] = [];
     let budget = ONCE;
     let heavy = false;
-    for (const user of consumers) {
-      const demand = demands.get(user);
-      const own = demand?.budget ?? prologueBudget(user, value);
-      if (own === undefined || (user.op === 'reshape' && stored.has(user))) return `${user.op} reads it from memory`;
+    for (let i = 0; i < users[own].length; i++) {
+      const u = users[own][i];
+      if (!isNeeded(u)) continue;
+      const user = nodes[u];
+      const demand = demands[u];
+      const affordable = demand?.budget ?? prologueBudget(user, value);
+      if (affordable === undefined || (user.op === 'reshape' && choice[u] === STORED))
+        return `${user.op} reads it from memory`;
       if (node.guard !== undefined && node.guard !== user.guard) return `${user.op} has another guard`;
-      if (reached.size < 5) for (const s of demand?.sites ?? [siteOf(user)]) reached.add(s);
+      if (reached.length < 5) {
+        if (!demand) reach(reached, siteOf[u]);
+        else for (const s of demand.sites) reach(reached, s);
+      }
+      const larger = count[result[u]];
       // A scalar costs a larger kernel nothing: its loops do not repeat it.
-      const scalar = count === 1 && (isAnchor(user) || storedCount(user.results[0].type) > 1);
-      if (!scalar) budget = Math.min(budget, own);
-      heavy ||= demand?.heavy ?? (isAnchor(user) && ops[user.op].fuse !== 'reduction');
-      const spread = !isAnchor(user) && storedCount(user.results[0].type) > count;
-      if (spread && count > 1 && budget > BROADCAST_BUDGET) budget = BROADCAST_BUDGET;
+      const scalar = elements === 1 && (anchor[u] === 1 || larger > 1);
+      if (!scalar && affordable < budget) budget = affordable;
+      heavy ||= demand ? demand.heavy : anchor[u] === 1 && ops[user.op].fuse !== 'reduction';
+      const spread = !anchor[u] && larger > elements;
+      if (spread && elements > 1 && budget > BROADCAST_BUDGET) budget = BROADCAST_BUDGET;
     }
-    const sites = reached.size;
+    const sites = reached.length;
+    if (sites === 0) return undefined;
     const [home] = reached;
-    const reader = typeof home === 'string' ? 'a reduction' : home.op;
-    const kind = ops[node.op].fuse;
-    if (count === 1) budget = Math.min(budget, scalarBudget(sites));
-    else if (kind === 'elementwise') {
-      const anchor = anchors.get(value);
-      if (anchor && (heavy || sites > 1))
-        return `it is finished in the kernel of ${anchor.op} ${anchor.results[0].name}`;
+    const reader = (): string => (home < nodes.length ? nodes[home].op : 'a reduction');
+    if (elements === 1) budget = Math.min(budget, scalarBudget(sites));
+    else if (elementwise[rank]) {
+      const at = anchors[own];
+      if (at >= 0 && (heavy || sites > 1))
+        return `it is finished in the kernel of ${nodes[at].op} ${nodes[at].results[0].name}`;
       if (heavy && sites > 1) return `${sites} kernels read it`;
-      budget = Math.min(budget, repeatBudget(node, sites));
+      budget = Math.min(budget, repeatBudget(ranking, rank, sites));
     }
     if (node.op === 'concat' && node.operands.length > MOST_CONCAT) return `it joins ${node.operands.length} values`;
     const cost = elementCost(node);
-    if (cost > budget) return sites > 1 ? `${sites} kernels read it` : `${reader} would recompute it too often`;
+    if (cost > budget) return sites > 1 ? `${sites} kernels read it` : `${reader()} would recompute it too often`;
     const size = (sizes.get(home) ?? 0) + 1;
-    if (size > MOST_NODES && kind !== 'source') return `${reader} holds ${MOST_NODES} nodes already`;
+    if (size > MOST_NODES && ops[node.op].fuse !== 'source') return `${reader()} holds ${MOST_NODES} nodes already`;
     sizes.set(home, size);
-    return { sites: [...reached], budget: budget - cost, heavy };
+    return { sites: reached, budget: budget - cost, heavy };
   };
 
-  for (let i = ranking.nodes.length - 1; i >= 0; i--) {
-    const node = ranking.nodes[i];
-    const decision = decide(node);
+  for (let rank = nodes.length - 1; rank >= 0; rank--) {
+    const decision = decide(rank);
     if (decision === undefined) continue;
-    if (typeof decision === 'string') stored.set(node, decision);
-    else {
-      inlined.add(node);
-      demands.set(node, decision);
-    }
+    choice[rank] = typeof decision === 'string' ? STORED : INLINED;
+    if (typeof decision === 'string') why[rank] = decision;
+    else demands[rank] = decision;
   }
-  return { inlined, stored, kept };
+  return { choice, why, kept };
+}
+
+function reach(sites: number[], site: number): void {
+  if (!sites.includes(site)) sites.push(site);
 }
 
 /** No fusion: every node that something needs is stored. */
 export function chooseNothing(func: Func, ranking: Ranking): Inlining {
-  const kept = keptValues(func, ranking.definitions);
-  const needed = new Set<Value>(kept);
-  const stored = new Map<Node, string>();
-  for (let i = ranking.nodes.length - 1; i >= 0; i--) {
-    const node = ranking.nodes[i];
-    if (!node.results.some((r) => needed.has(r))) continue;
-    stored.set(node, 'fusion is off');
-    for (const o of node.operands) needed.add(o);
+  const { nodes, operands, result } = ranking;
+  const kept = keptValues(func, ranking);
+  const needed = Uint8Array.from(kept);
+  const choice = new Uint8Array(nodes.length);
+  for (let rank = nodes.length - 1; rank >= 0; rank--) {
+    if (!nodes[rank].results.some((_, r) => needed[result[rank] + r])) continue;
+    choice[rank] = STORED;
+    for (const o of operands[rank]) needed[o] = 1;
   }
-  return { inlined: new Set(), stored, kept };
+  return { choice, why: nodes.map(() => 'fusion is off'), kept };
 }

@@ -14,27 +14,31 @@ export function readFirst(
 ): Stmt[] {
   const read = new Map(params.filter((p) => p.access !== 'write').map((p) => [p.name, p]));
   const written = new Map(params.filter((p) => p.access === 'write').map((p) => [p.name, p]));
-  /** Whether the expression reads what may lie where one of `places` is: only what is as large can. */
-  const reads = (e: Expr, places: readonly KernelParam[]): boolean => {
+  /** Whether the expression reads what may lie where a memory of one of these lengths is: only what is as large can. */
+  const reads = (e: Expr, lengths: ReadonlySet<number>): boolean => {
     const from = e.kind === 'load' || e.kind === 'loadIf' ? read.get(e.memory) : undefined;
-    if (from && places.some((p) => p.length === from.length)) return true;
-    return operandsOf(e).some((o) => reads(o, places));
+    if (from && lengths.has(from.length)) return true;
+    return operandsOf(e).some((o) => reads(o, lengths));
   };
 
   const block = (statements: readonly Stmt[]): Stmt[] => {
     const out: Stmt[] = [];
     const stores: (Stmt & { kind: 'store' })[] = [];
+    /** Of the memories that these stores write. */
+    const lengths = new Set<number>();
     for (const s of statements) {
       if (s.kind === 'store' && written.has(s.memory)) {
-        const before = stores.map((b) => written.get(b.memory)!);
-        if (written.get(s.memory)!.type === 'f32' && reads(s.value, before)) {
+        const { type, length } = written.get(s.memory)!;
+        if (type === 'f32' && reads(s.value, lengths)) {
           const name = fresh('result');
           out.push({ kind: 'let', name, type: 'f32', value: s.value });
           stores.push({ ...s, value: ref(name) });
         } else stores.push(s);
+        lengths.add(length);
       } else if (s.kind === 'let') out.push(s);
       else {
         out.push(...stores.splice(0));
+        lengths.clear();
         const blocks = blocksOf(s);
         out.push(blocks.length > 0 ? withBlocks(s, blocks.map(block)) : s);
       }

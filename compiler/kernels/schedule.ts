@@ -4,6 +4,7 @@
  * new value can be written in place.
  */
 import type { Func, Value } from '../../ir/graph.js';
+import { ValueMap } from '../../ir/value-map.js';
 import type { Region } from './region.js';
 
 /** For each region the regions that run before it. Acyclic. */
@@ -11,27 +12,31 @@ export type Precedence = ReadonlyMap<Region, ReadonlySet<Region>>;
 
 /** @param regions producers before their consumers */
 export function precedence(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Precedence {
-  const producer = new Map<Value, Region>();
+  const producer = new ValueMap<Region>();
   for (const region of regions) for (const v of region.outputs) producer.set(v, region);
   const freshOf = new Map<Value, Value>();
   for (const n of func.nodes) if (n.op === 'refresh') freshOf.set(n.results[0], n.operands[0]);
 
-  const before = new Map<Region, Set<Region>>(regions.map((r) => [r, new Set()]));
+  const before = new Map<Region, Set<Region>>();
+  /** The regions that write what `v` means, for a region that reads it. */
+  const follow = (v: Value, region: Region, own: Set<Region>): void => {
+    for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
+      const from = producer.get(at);
+      if (from && from !== region) own.add(from);
+      // Refreshed state lies in the state's buffer, but what is written there is `fresh`.
+      const fresh = freshOf.size > 0 ? freshOf.get(at) : undefined;
+      if (fresh) follow(fresh, region, own);
+    }
+  };
   for (const region of regions) {
-    const own = before.get(region)!;
-    const follow = (v: Value): void => {
-      for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
-        const from = producer.get(at);
-        if (from && from !== region) own.add(from);
-        // Refreshed state lies in the state's buffer, but what is written there is `fresh`.
-        const fresh = freshOf.get(at);
-        if (fresh) follow(fresh);
-      }
-    };
-    region.inputs.forEach(follow);
+    const own = new Set<Region>();
+    before.set(region, own);
+    const { inputs } = region;
+    for (let i = 0; i < inputs.length; i++) follow(inputs[i], region, own);
   }
 
-  const place = new Map(regions.map((r, i) => [r, i]));
+  const place = new Map<Region, number>();
+  for (let i = 0; i < regions.length; i++) place.set(regions[i], i);
   const late: { reader: Region; writer: Region }[] = [];
   for (const pair of overwrites(func, regions, aliasOf, producer)) {
     // All that agree with one order cannot make a cycle together.
@@ -66,7 +71,7 @@ function overwrites(
   func: Func,
   regions: readonly Region[],
   aliasOf: ReadonlyMap<Value, Value>,
-  producer: ReadonlyMap<Value, Region>,
+  producer: ValueMap<Region>,
 ): { reader: Region; writer: Region }[] {
   const refreshes = func.nodes.filter((n) => n.op === 'refresh');
   const refreshed = new Set(refreshes.map((n) => n.results[0]));
@@ -80,7 +85,7 @@ function overwrites(
     return false;
   };
   const reads = new Map(func.reads.map((v) => [v.name, v]));
-  const written = new Map<Value, Region>();
+  const written = new ValueMap<Region>();
   const writes = (old: Value | undefined, value: Value): void => {
     const writer = producer.get(root(value));
     if (old && writer && root(value) !== old) written.set(old, writer);
@@ -89,7 +94,8 @@ function overwrites(
   for (const u of func.updates) writes(reads.get(u.state), u.value);
   const pairs: { reader: Region; writer: Region }[] = [];
   for (const reader of regions)
-    for (const v of reader.inputs) {
+    for (let i = 0; i < reader.inputs.length; i++) {
+      const v = reader.inputs[i];
       const writer = written.get(root(v));
       if (writer && writer !== reader && !meansRefreshed(v)) pairs.push({ reader, writer });
     }

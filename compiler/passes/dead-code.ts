@@ -1,30 +1,37 @@
 /**
  * Removes nodes, inputs and state reads that no output and no update needs, then state that no function touches.
  */
-import type { Func, Module, Value } from '../../ir/graph.js';
+import type { Func, Module, Node, Value } from '../../ir/graph.js';
+import { mapFunctions } from '../../ir/rewrite.js';
+import { ValueMap } from '../../ir/value-map.js';
 
 function prune(func: Func): Func {
-  const live = new Set<Value>([...func.outputs.map((o) => o.value), ...func.updates.map((u) => u.value)]);
-  const nodes = [...func.nodes].reverse().filter((node) => {
-    if (!node.results.some((r) => live.has(r))) return false;
-    for (const v of node.operands) live.add(v);
-    return true;
-  });
-  return {
-    ...func,
-    inputs: func.inputs.filter((v) => live.has(v)),
-    reads: func.reads.filter((v) => live.has(v)),
-    nodes: nodes.reverse(),
-  };
+  const live = new ValueMap<true>();
+  const isLive = (v: Value): boolean => live.get(v) === true;
+  for (const o of func.outputs) live.set(o.value, true);
+  for (const u of func.updates) live.set(u.value, true);
+  const nodes: Node[] = [];
+  for (let i = func.nodes.length - 1; i >= 0; i--) {
+    const node = func.nodes[i];
+    if (!node.results.some(isLive)) continue;
+    nodes.push(node);
+    for (let k = 0; k < node.operands.length; k++) live.set(node.operands[k], true);
+  }
+  const inputs = func.inputs.filter(isLive);
+  const reads = func.reads.filter(isLive);
+  const all =
+    nodes.length === func.nodes.length && inputs.length === func.inputs.length && reads.length === func.reads.length;
+  return all ? func : { ...func, inputs, reads, nodes: nodes.reverse() };
 }
 
 export function removeDeadCode(module: Module): Module {
-  const functions = module.functions.map(prune);
-  const touched = new Set(functions.flatMap((f) => [...f.reads.map((r) => r.name), ...f.updates.map((u) => u.state)]));
-  return {
-    ...module,
-    functions,
-    // A parameter that nothing reads still belongs to the model that is exported.
-    state: module.state.filter((s) => touched.has(s.name) || s.role === 'parameter'),
-  };
+  const pruned = mapFunctions(module, prune);
+  const touched = new Set<string>();
+  for (const f of pruned.functions) {
+    for (const r of f.reads) touched.add(r.name);
+    for (const u of f.updates) touched.add(u.state);
+  }
+  // A parameter that nothing reads still belongs to the model that is exported.
+  const state = module.state.filter((s) => touched.has(s.name) || s.role === 'parameter');
+  return state.length === module.state.length ? pruned : { ...pruned, state };
 }

@@ -19,8 +19,6 @@ export interface ArenaPlan {
   readonly offsets: ReadonlyMap<string, number>;
   /** Bytes that the arena takes. */
   readonly peak: number;
-  /** Largest sum of bytes alive at one step: no plan can take less. */
-  readonly liveBound: number;
 }
 
 export function align(bytes: number): number {
@@ -45,19 +43,26 @@ export function planArena(intervals: readonly Interval[]): ArenaPlan {
     offsets.set(name, offset);
     peak = Math.max(peak, offset + size);
   }
-  return { offsets, peak, liveBound: liveBound(intervals) };
+  return { offsets, peak };
 }
 
+/** Largest sum of bytes alive at one step: no plan can take less. */
 export function liveBound(intervals: readonly Interval[]): number {
-  const events = intervals.flatMap((v) => [
-    { at: v.from, bytes: v.bytes },
-    { at: v.to + 1, bytes: -v.bytes },
-  ]);
-  events.sort((a, b) => a.at - b.at || a.bytes - b.bytes);
+  let first = 0;
+  let last = 0;
+  for (const { from, to } of intervals) {
+    first = Math.min(first, from);
+    last = Math.max(last, to);
+  }
+  const change = new Float64Array(last - first + 2);
+  for (const { from, to, bytes } of intervals) {
+    change[from - first] += bytes;
+    change[to + 1 - first] -= bytes;
+  }
   let now = 0;
   let most = 0;
-  for (const e of events) {
-    now += e.bytes;
+  for (const c of change) {
+    now += c;
     most = Math.max(most, now);
   }
   return most;

@@ -5,6 +5,13 @@
  * few.
  */
 
+/** As `splice`, which makes an array of what it removes. */
+function insert(list: number[], at: number, value: number): void {
+  list.push(value);
+  for (let i = list.length - 1; i > at; i--) list[i] = list[i - 1];
+  list[at] = value;
+}
+
 /** Disjoint runs of bytes, in order; no two touch. */
 class Runs {
   private readonly begins: number[] = [];
@@ -14,8 +21,8 @@ class Runs {
     const { begins, ends } = this;
     const first = this.firstEndingAt(begin);
     if (first === begins.length || begins[first] > end) {
-      begins.splice(first, 0, begin);
-      ends.splice(first, 0, end);
+      insert(begins, first, begin);
+      insert(ends, first, end);
       return;
     }
     begins[first] = Math.min(begins[first], begin);

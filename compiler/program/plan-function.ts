@@ -8,6 +8,7 @@ import type { Kernel } from '../../ir/kernel.js';
 import { type Loc, printLoc, userLoc } from '../../ir/loc.js';
 import type { Batch, Buffer } from '../../ir/program.js';
 import { bytesPerElement, concrete, type DType, storedBytes } from '../../ir/types.js';
+import { ValueMap } from '../../ir/value-map.js';
 import { DUE } from '../kernels/gpu/inverse-batch.js';
 import type { Round } from '../kernels/gpu/inverse-wide.js';
 import type { Region } from '../kernels/region.js';
@@ -74,7 +75,7 @@ export function planFunction(
   const root = rootOf(aliasOf);
   const storage = placeState(func, regions, aliasOf);
   const reads = new Set<Value>(func.reads);
-  const last = new Map<Value, number>();
+  const last = new ValueMap<number>();
   const first = new Map<Value, number>();
   let count = 0;
   const spans = groups.map(({ batch }) => {
@@ -90,15 +91,14 @@ export function planFunction(
       for (const v of region.inputs) last.set(root(v), to);
       for (const v of region.outputs) {
         first.set(v, from);
-        if (!last.has(v)) last.set(v, to);
+        if (last.get(v) === undefined) last.set(v, to);
       }
     }
   });
   for (const o of func.outputs) last.set(root(o.value), end);
   for (const c of storage.copies) last.set(root(c.from), end);
 
-  const bufferName = (v: Value): string => {
-    const r = root(v);
+  const nameOf = (r: Value): string => {
     if (reads.has(r)) return r.name;
     const state = storage.inState.get(r);
     if (state !== undefined) return state;
@@ -107,17 +107,27 @@ export function planFunction(
     while (states.has(name)) name += "'";
     return name;
   };
+  const names = new ValueMap<string>();
+  const bufferName = (v: Value): string => {
+    let name = names.get(v);
+    if (name === undefined) {
+      name = nameOf(root(v));
+      names.set(v, name);
+    }
+    return name;
+  };
   const outputs = new Set(func.outputs.map((o) => root(o.value)));
   const inputs = new Set<Value>(func.inputs);
-  const buffers: (Unplaced & { readonly interval: Interval })[] = [...first].flatMap(([v, from]) => {
-    if (root(v) !== v || storage.inState.has(v)) return [];
+  const buffers: (Unplaced & { readonly interval: Interval })[] = [];
+  for (const [v, from] of first) {
+    if (aliasOf.has(v) || storage.inState.has(v)) continue;
     const name = bufferName(v);
     const bytes = storedBytes(v.type);
     const role: Buffer['role'] = inputs.has(v) ? 'input' : outputs.has(v) ? 'output' : 'transient';
     const { dtype, layout } = v.type;
     const interval = { name, bytes, from, to: last.get(v) ?? from };
-    return [{ name, dtype, layout, shape: concrete(v.type.shape), bytes, role, interval }];
-  });
+    buffers.push({ name, dtype, layout, shape: concrete(v.type.shape), bytes, role, interval });
+  }
 
   /** A buffer of the function's own. */
   const own = (

@@ -28,16 +28,21 @@ function describe(region: Region): string {
     }
     return n;
   };
-  const lines = [`in ${region.inputs.map((v) => `${id(v)}:${printType(v.type)}`).join(' ')}`];
+  let text = 'in';
+  const { inputs } = region;
+  for (let i = 0; i < inputs.length; i++) text += ` ${id(inputs[i])}:${printType(inputs[i].type)}`;
   for (const part of region.parts ?? [region.nodes]) {
-    lines.push('part');
+    text += '\npart';
     for (const node of part) {
-      const attrs = Object.entries(node.attrs).map(([k, v]) => `${k}=${v}`);
-      const results = node.results.map((r) => `${id(r)}:${printType(r.type)}`);
-      const mark = node === region.anchor ? '*' : '';
-      lines.push(`${results.join(' ')}=${mark}${node.op} ${node.operands.map(id).join(' ')} {${attrs.join(' ')}}`);
+      const { op, results, operands, attrs } = node;
+      text += '\n';
+      for (let i = 0; i < results.length; i++) text += `${id(results[i])}:${printType(results[i].type)} `;
+      text += node === region.anchor ? `=*${op}` : `=${op}`;
+      for (let i = 0; i < operands.length; i++) text += ` ${id(operands[i])}`;
+      for (const k in attrs) text += ` ${k}=${attrs[k]}`;
     }
   }
-  lines.push(`out ${region.outputs.map(id).join(' ')}`);
-  return lines.join('\n');
+  text += '\nout';
+  for (const v of region.outputs) text += ` ${id(v)}`;
+  return text;
 }

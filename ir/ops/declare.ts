@@ -78,10 +78,12 @@ const kinds: Readonly<Record<AttrKind, (v: Attr) => boolean>> = {
   shape: (v) => Array.isArray(v) && v.every((d) => (isNumber(d) ? Number.isInteger(d) && d >= 0 : /^\d*\*?./.test(d))),
 };
 
+const none: NonNullable<OpDef['attrs']> = {};
+
 /** Throws TypeRuleError unless the node has all attributes of its op, of the right kind, and no others. */
 export function checkAttrs(def: OpDef, attrs: Attrs): void {
-  const declared = def.attrs ?? {};
-  for (const name of Object.keys(declared)) {
+  const declared = def.attrs ?? none;
+  for (const name in declared) {
     const value = attrs[name];
     const optional = declared[name].endsWith('?');
     const kind = (optional ? declared[name].slice(0, -1) : declared[name]) as AttrKind;
@@ -89,7 +91,7 @@ export function checkAttrs(def: OpDef, attrs: Attrs): void {
       if (!optional) fail(`attribute ${name} is missing`);
     } else if (!kinds[kind](value)) fail(`attribute ${name} = ${JSON.stringify(value)} is not of kind ${kind}`);
   }
-  for (const name of Object.keys(attrs)) if (!Object.hasOwn(declared, name)) fail(`has no attribute ${name}`);
+  for (const name in attrs) if (!Object.hasOwn(declared, name)) fail(`has no attribute ${name}`);
 }
 
 export function intsOf(attrs: Attrs, name: string): readonly number[] {

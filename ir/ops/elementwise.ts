@@ -23,20 +23,23 @@ function joined(operands: readonly TensorType[], dtype: DType): TensorType {
       if (!scalar && (t.layout !== 'packed-lower' || !shapeEquals(t.shape, packed.shape)))
         fail(`a symmetric operand combines with its own type or a scalar, not ${printType(t)}`);
     }
-    return { ...packed, dtype };
+    return packed.dtype === dtype ? packed : { ...packed, dtype };
   }
-  let shape = operands[0].shape;
-  for (const t of operands.slice(1)) {
+  let { shape } = operands[0];
+  for (let i = 1; i < operands.length; i++) {
+    if (shapeEquals(shape, operands[i].shape)) continue;
     shape =
-      broadcastShapes(shape, t.shape) ?? fail(`shapes of ${operands.map(printType).join(' and ')} do not broadcast`);
+      broadcastShapes(shape, operands[i].shape) ??
+      fail(`shapes of ${operands.map(printType).join(' and ')} do not broadcast`);
   }
-  return { ...operands[0], dtype, shape };
+  const [first] = operands;
+  return first.dtype === dtype && first.shape === shape ? first : { ...first, dtype, shape };
 }
 
 function same(operands: readonly TensorType[]): DType {
   const dtype = operands[0].dtype;
-  for (const t of operands)
-    if (t.dtype !== dtype) fail(`operands have different types: ${operands.map(printType).join(', ')}`);
+  for (let i = 1; i < operands.length; i++)
+    if (operands[i].dtype !== dtype) fail(`operands have different types: ${operands.map(printType).join(', ')}`);
   return dtype;
 }
 

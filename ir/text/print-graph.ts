@@ -18,16 +18,17 @@ function stateRow(e: StateEntry): string[] {
   ];
 }
 
-function nodeRow(node: Node): string[] {
-  const operands = node.operands.map((o) => writeName(o.name)).join(', ');
+function nodeRow({ op, operands, attrs, results, guard, loc: own }: Node): string[] {
+  let text = `= ${op}`;
+  for (let i = 0; i < operands.length; i++) text += `${i > 0 ? ', ' : ' '}${writeName(operands[i].name)}`;
   // Braces show that a node without operands is complete; otherwise an empty list of attributes is left out.
-  const attrs = Object.keys(node.attrs).length > 0 || node.operands.length === 0 ? writeAttrs(node.attrs) : '';
-  const own = node.results.every((r) => sameLoc(r.loc, node.loc)) ? [] : node.results.map((r) => r.loc);
+  if (operands.length === 0 || Object.keys(attrs).length > 0) text += ` ${writeAttrs(attrs)}`;
+  const further = results.every((r) => sameLoc(r.loc, own)) ? [] : results.map((r) => r.loc);
   return [
-    node.results.map(declared).join(', '),
-    [`= ${node.op}`, operands, attrs].filter((s) => s !== '').join(' '),
-    node.guard === undefined ? '' : `when ${writeLabel(node.guard)}`,
-    `# ${[node.loc, ...own].map(writeLoc).join('; ')}`,
+    results.length === 1 ? declared(results[0]) : results.map(declared).join(', '),
+    text,
+    guard === undefined ? '' : `when ${writeLabel(guard)}`,
+    `# ${further.length === 0 ? writeLoc(own) : [own, ...further].map(writeLoc).join('; ')}`,
   ];
 }
 

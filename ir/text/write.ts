@@ -71,14 +71,22 @@ export function writeAttrs(attrs: Attrs): string {
 
 const locName = (name: string): string => (isPlainLocName(name) ? name : JSON.stringify(name));
 
+/** The last location written: what follows was often made for the same. */
+let last: { readonly loc: Loc; readonly text: string } | undefined;
+
 export function writeLoc(loc: Loc): string {
+  if (last?.loc !== loc) last = { loc, text: locText(loc) };
+  return last.text;
+}
+
+function locText(loc: Loc): string {
   switch (loc.kind) {
     case 'onnx':
       return `onnx:${locName(loc.node)}(${locName(loc.op)})`;
     case 'file':
       return `${locName(loc.file)}:${loc.line}:${loc.column}`;
     case 'pass':
-      return `${locName(loc.pass)}<${loc.from ? writeLoc(loc.from) : ''}>`;
+      return `${locName(loc.pass)}<${loc.from ? locText(loc.from) : ''}>`;
   }
 }
 
@@ -91,14 +99,17 @@ export function sameLoc(a: Loc, b: Loc): boolean {
  * whole function off the screen. The last column is never padded.
  */
 export function columns(rows: readonly (readonly string[])[], limits: readonly number[], indent = '  '): string[] {
-  const widths = limits.map((limit, c) =>
-    Math.min(
-      limit,
-      rows.reduce((most, r) => Math.max(most, r[c].length), 0),
-    ),
-  );
+  const widths = limits.map((limit, c) => {
+    let most = 0;
+    for (let i = 0; i < rows.length; i++) most = Math.max(most, rows[i][c].length);
+    return Math.min(limit, most);
+  });
   return rows.map((row) => {
-    const cells = row.map((cell, c) => (c < widths.length ? cell.padEnd(widths[c]) : cell));
-    return `${indent}${cells.filter((c, i) => c !== '' || i < widths.length).join(' ')}`.trimEnd();
+    let line = indent;
+    for (let c = 0; c < row.length; c++) {
+      if (c > 0 && (c < widths.length || row[c] !== '')) line += ' ';
+      line += c < widths.length ? row[c].padEnd(widths[c]) : row[c];
+    }
+    return row[row.length - 1] === '' ? line.trimEnd() : line;
   });
 }
