@@ -60,6 +60,7 @@ export function lowerPointwise({ anchor, elements, finish, choice }: Contraction
       k,
       a,
       b,
+      commonRows: groups === 1,
       finish: (batch, row, col, element) => finish(at(anchor.results[0], m, batch, row, col), element),
     },
     choice,

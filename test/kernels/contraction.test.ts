@@ -159,6 +159,8 @@ const convs: readonly Conv[] = [
   { x: [2, 3, 6, 7], outputs: 5, kernel: [3, 3], pads: [1, 1, 1, 1] },
   { x: [3, 4, 5, 5], outputs: 8, kernel: [1, 1] },
   { x: [2, 9, 6, 6], outputs: 4, kernel: [1, 1], strides: [2, 2] },
+  // Several images by packed weights.
+  { x: [17, 5, 5, 5], outputs: 6, kernel: [1, 1] },
   { x: [2, 2, 9, 11], outputs: 3, kernel: [3, 2], strides: [2, 3], pads: [1, 0, 2, 1] },
   { x: [1, 1, 12, 12], outputs: 6, kernel: [5, 5] },
   { x: [2, 3, 13, 13], outputs: 4, kernel: [7, 7], strides: [2, 2], pads: [3, 3, 3, 3] },
@@ -296,6 +298,7 @@ describe('many blocks', () => {
   const large: readonly Conv[] = [
     { x: [3, 130, 14, 14], outputs: 140, kernel: [3, 3], pads: [1, 1, 1, 1] },
     { x: [2, 300, 7, 7], outputs: 300, kernel: [1, 1] },
+    { x: [9, 300, 5, 5], outputs: 600, kernel: [1, 1] },
     { x: [1, 20, 40, 90], outputs: 6, kernel: [5, 3], pads: [2, 1, 2, 1], strides: [1, 2] },
     { x: [40, 16, 8, 8], outputs: 40, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 8 },
     { x: [5, 9, 31, 29], outputs: 9, kernel: [3, 3], pads: [1, 1, 1, 1], strides: [2, 1], groups: 9 },
