@@ -5,6 +5,7 @@ import type { Node } from '../../ir/graph.js';
 import type { Stmt } from '../../ir/kernel.js';
 import { lowerCorrelation } from './contraction-correlation.js';
 import { isDepthwise, lowerDepthwise } from './contraction-depthwise.js';
+import { isNarrowDepthwise, lowerNarrowDepthwise } from './contraction-depthwise-lanes.js';
 import { lowerMatmul } from './contraction-matmul.js';
 import { isNarrow, lowerNarrowMoment } from './contraction-narrow-moment.js';
 import { offsetsPay } from './contraction-offset-cost.js';
@@ -29,6 +30,8 @@ export const offsetCorrelations: Algorithm = {
 export const contractionAlgorithms: readonly Algorithm[] = [
   /** A convolution that is a product. */
   { name: 'pointwise-gemm', fits: isPointwise, lower: lowerPointwise },
+  /** Groups of one channel: channels as lanes where rows are short. */
+  { name: 'narrow-depthwise', fits: isNarrowDepthwise, lower: lowerNarrowDepthwise },
   /** Groups of one channel: all taps written out, outputs as lanes. */
   { name: 'depthwise', fits: isDepthwise, lower: lowerDepthwise },
   /** Sums over channels and taps: tiles read images that were copied once into group memory, with their padding. */

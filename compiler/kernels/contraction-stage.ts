@@ -1,14 +1,19 @@
 /**
  * Images in group memory: some images (or a band of rows of one) of some channels, channel by channel, with their padding as
- * zeros and unfolded into planes where the window is strided. What a tap needs for a row of positions is then contiguous.
+ * zeros and unfolded into planes where the window is strided. What a tap needs for a row of positions is then contiguous. Or
+ * channels lie side by side, a few at each position: then what it needs for a position is.
  */
 import { add, div, type Expr, i32, letI, loop, min, mul, ref, rem, type Stmt, store, sub } from '../../ir/kernel.js';
 import { type Axis, present } from './contraction-axes.js';
 import { alloc, ceilDiv, clear, evenly, when, within } from './contraction-tile.js';
 
+const VECTOR = 4;
+
 export interface StageShape {
   readonly memory: string;
   readonly channels: number;
+  /** Channels side by side at each position, which divide `channels`; default: 1. */
+  readonly beside?: number;
   readonly rows: Axis;
   readonly cols: Axis;
   /** Most images, and most rows of coordinates, that are held at once. */
@@ -20,7 +25,7 @@ export interface StageShape {
 
 export interface Stage {
   readonly alloc: Stmt;
-  /** Distances in memory. */
+  /** Distances in memory; `channel`: between the first ones of those that lie side by side. */
   readonly channel: number;
   readonly image: number;
   readonly row: number;
@@ -42,42 +47,58 @@ export function stageWidth(cols: Axis): number {
 }
 
 export function stageOf(shape: StageShape): Stage {
-  const { memory, channels, rows: rowAxis, cols: colAxis } = shape;
+  const { memory, channels, beside = 1, rows: rowAxis, cols: colAxis } = shape;
   const width = stageWidth(colAxis);
-  const image = (shape.band + rowAxis.reach) * width;
+  const rowSize = width * beside;
+  const image = (shape.band + rowAxis.reach) * rowSize;
   const size = shape.images * image;
   // Channels keep off each other's cache lines.
   const channel = size % 256 === 0 ? size + 16 : size;
-  const planeSize = channels * channel;
+  const planeSize = (channels / beside) * channel;
   const plane = (py: number, px: number): number => (py * colAxis.planes.length + px) * planeSize;
   const [c, n, row, col, y, to] = ['c', 'image', 'row', 'col', 'y', 'to'].map(ref);
   return {
     alloc: alloc(memory, rowAxis.planes.length * colAxis.planes.length * planeSize + shape.slack),
     channel,
     image,
-    row: width,
+    row: rowSize,
     plane,
     copy: ({ images, row0, rows }, source) => {
       const copyRow = (py: number, px: number): Stmt[] => {
         const { lo, hi } = present(colAxis, px, colAxis.lo, width);
         const x = add(mul(add(col, i32(colAxis.lo)), i32(colAxis.scale)), i32(colAxis.planes[px]));
+        const each = Array.from({ length: beside }, (_, k) => {
+          const place = add(add(to, mul(col, i32(beside))), i32(k));
+          return store(memory, place, source(n, beside === 1 ? c : add(mul(c, i32(beside)), i32(k)), y, x));
+        });
+        // What remains behind whole vectors is copied with the last ones before it: four elements cost less than one by one.
+        const copies = (body: readonly Stmt[], from: number, to: number): Stmt[] =>
+          beside === 1 || to - from < VECTOR || (to - from) % VECTOR === 0
+            ? [loop('vector', 'col', to, body, from)]
+            : [
+                loop('vector', 'col', to - ((to - from) % VECTOR), body, from),
+                loop('vector', 'col', to, body, to - VECTOR),
+              ];
         const copied: Stmt[] = [
-          ...clear('col', memory, to, lo),
-          ...(hi > lo ? [loop('vector', 'col', hi, [store(memory, add(to, col), source(n, c, y, x))], lo)] : []),
-          ...clear('col', memory, add(to, i32(hi)), width - hi),
+          ...clear('col', memory, to, lo * beside),
+          ...(hi > lo ? copies(each, lo, hi) : []),
+          ...clear('col', memory, add(to, i32(hi * beside)), (width - hi) * beside),
         ];
         const extent = rowAxis.hi - rowAxis.lo + rowAxis.reach;
         const whole = present(rowAxis, py, rowAxis.lo, extent);
         const inside = whole.lo === 0 && whole.hi === extent;
         return [
-          letI('to', add(add(i32(plane(py, px)), mul(c, i32(channel))), add(mul(n, i32(image)), mul(row, i32(width))))),
+          letI(
+            'to',
+            add(add(i32(plane(py, px)), mul(c, i32(channel))), add(mul(n, i32(image)), mul(row, i32(rowSize)))),
+          ),
           letI('y', add(mul(add(row0, row), i32(rowAxis.scale)), i32(rowAxis.planes[py]))),
-          ...(inside ? copied : [when(within(y, 0, rowAxis.extent), copied, clear('col', memory, to, width))]),
+          ...(inside ? copied : [when(within(y, 0, rowAxis.extent), copied, clear('col', memory, to, rowSize))]),
         ];
       };
       return rowAxis.planes.flatMap((_, py) =>
         colAxis.planes.map((_, px) =>
-          loop('group', 'c', channels, [
+          loop('group', 'c', channels / beside, [
             loop('group', 'image', images, [loop('serial', 'row', add(rows, i32(rowAxis.reach)), copyRow(py, px))]),
           ]),
         ),
