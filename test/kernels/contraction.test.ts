@@ -248,7 +248,7 @@ describe('convolution', () => {
       return chooseAlgorithm(b.nodes[0]).name;
     };
     expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 1] })).toBe('pointwise-gemm');
-    expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 1], strides: [1, 2] })).toBe('implicit-gemm');
+    expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 1], strides: [1, 2] })).toBe('pointwise-gemm');
     expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 1], pads: [0, 1, 0, 0] })).toBe('implicit-gemm');
     expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 3] })).toBe('implicit-gemm');
   });
@@ -273,6 +273,15 @@ describe('convolution', () => {
     const grad = g.node('conv_weight_grad', [g.neg(gx), masked], { attrs: { ...attrs, kernel: [3, 3] } });
     g.output('dw', g.add(grad, old));
     check('fused weight gradient', g.finish(), 4 * 60);
+  });
+
+  it('has an epilogue where a strided window leaves positions out', () => {
+    const b = builder();
+    const [dy, w] = [b.input('dy', tensor('f32', [2, 6, 4, 3])), b.input('w', tensor('f32', [6, 5, 1, 1]))];
+    const attrs = { strides: [2, 3], pads: [0, 0, 0, 0], dilations: [1, 1], groups: 1, height: 7, width: 9 };
+    const dx = b.node('conv_input_grad', [dy, w], { attrs });
+    b.output('dx', b.node('relu', [b.add(dx, b.input('past', tensor('f32', [2, 5, 7, 9])))]));
+    check('strided', b.finish(), 6);
   });
 
   it('has them four channels at a time', () => {
@@ -324,6 +333,7 @@ describe('many blocks', () => {
     { x: [3, 130, 14, 14], outputs: 140, kernel: [3, 3], pads: [1, 1, 1, 1] },
     { x: [2, 300, 7, 7], outputs: 300, kernel: [1, 1] },
     { x: [9, 300, 5, 5], outputs: 600, kernel: [1, 1] },
+    { x: [3, 70, 13, 14], outputs: 90, kernel: [1, 1], strides: [2, 3] },
     { x: [1, 20, 40, 90], outputs: 6, kernel: [5, 3], pads: [2, 1, 2, 1], strides: [1, 2] },
     { x: [40, 16, 8, 8], outputs: 40, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 8 },
     { x: [3, 64, 15, 13], outputs: 64, kernel: [3, 3], pads: [1, 1, 1, 1], strides: [2, 2], groups: 64 },
