@@ -1,6 +1,6 @@
 /**
  * Convolutions with one tap and no padding, and their input gradients: for each image and group a product of the weights with the
- * image as a matrix (channels x positions). Where the window is strided, these are the positions that it reads; the gradient of all
+ * image as a matrix (channels x positions), or a single one with all images side by side, if they are small. Where the window is strided, these are the positions that it reads; the gradient of all
  * others is zero.
  */
 
@@ -8,8 +8,14 @@ import type { Node } from '../../ir/graph.js';
 import { add, and, div, type Expr, f32, i32, lt, mul, rem, type Stmt } from '../../ir/kernel.js';
 import { convolutionOfNode } from './contraction-convolution.js';
 import { type Factor, lowerProduct } from './contraction-product.js';
-import { type Contraction, when } from './contraction-tile.js';
-import { type Index, reshapeIndex } from './indices.js';
+import { type Contraction, tileShapes, when } from './contraction-tile.js';
+import { type Index, reshapeIndex, unflatten } from './indices.js';
+
+/**
+ * Length of the sums, for each position of an image, from which on all images are one matrix: tiles are full then, but their columns are
+ * stored one by one.
+ */
+const WORTH_JOINING = 10;
 
 export function isPointwise(node: Node): boolean {
   if (node.op !== 'conv' && node.op !== 'conv_input_grad') return false;
@@ -27,14 +33,18 @@ export function lowerPointwise({ anchor, elements, finish, choice }: Contraction
   const strided = rows.stride > 1 || cols.stride > 1;
   const positions = rows.output * cols.output;
   const [k, m] = forward ? [conv.inputs, conv.outputs] : [conv.outputs, conv.inputs];
+  const uneven = positions % tileShapes[0].nr !== 0;
+  const joined = groups === 1 && images > 1 && uneven && k >= WORTH_JOINING * positions;
   const groupOf = (batch: Expr): Expr => (groups === 1 ? i32(0) : rem(batch, i32(groups)));
   /** Index of an output's position, in a value of output size whose channels are groups of `channels`. */
-  const outputAt = (channels: number, batch: Expr, channel: Expr, position: Expr): Index =>
-    reshapeIndex(
-      [div(batch, i32(groups)), add(mul(groupOf(batch), i32(channels)), channel), position],
+  const outputAt = (channels: number, batch: Expr, channel: Expr, column: Expr): Index => {
+    const [n, position] = joined ? unflatten(column, [images, positions]) : [div(batch, i32(groups)), column];
+    return reshapeIndex(
+      [n, add(mul(groupOf(batch), i32(channels)), channel), position],
       [images, groups * channels, positions],
       [images, groups * channels, rows.output, cols.output],
     );
+  };
   /** The same in a value of input size: the position that this output reads, or one `down` and `right` of it. */
   const inputAt = (channels: number, batch: Expr, channel: Expr, position: Expr, down = 0, right = 0): Index => {
     const at = outputAt(channels, batch, channel, position);
@@ -60,7 +70,7 @@ export function lowerPointwise({ anchor, elements, finish, choice }: Contraction
   };
   const b: Factor = {
     at: (batch, n, kk) => elements.at(image, (forward ? inputAt : outputAt)(k, batch, kk, n)),
-    alongK: false,
+    alongK: joined && positions === 1 && !strided,
   };
   /** An input's gradient, and zeros beside it as far as the image goes. */
   const finishStride = (batch: Expr, row: Expr, col: Expr, element: Expr): Stmt[] =>
@@ -76,9 +86,9 @@ export function lowerPointwise({ anchor, elements, finish, choice }: Contraction
     }).flat();
   return lowerProduct(
     {
-      batch: images * groups,
+      batch: joined ? 1 : images * groups,
       m,
-      n: positions,
+      n: joined ? images * positions : positions,
       k,
       a,
       b,

@@ -161,6 +161,9 @@ const convs: readonly Conv[] = [
   { x: [2, 9, 6, 6], outputs: 4, kernel: [1, 1], strides: [2, 2] },
   // Several images by packed weights.
   { x: [17, 5, 5, 5], outputs: 6, kernel: [1, 1] },
+  // Images side by side.
+  { x: [3, 41, 2, 2], outputs: 43, kernel: [1, 1] },
+  { x: [3, 21, 3, 2], outputs: 22, kernel: [1, 1], strides: [2, 2] },
   { x: [2, 2, 9, 11], outputs: 3, kernel: [3, 2], strides: [2, 3], pads: [1, 0, 2, 1] },
   { x: [1, 1, 12, 12], outputs: 6, kernel: [5, 5] },
   { x: [2, 3, 13, 13], outputs: 4, kernel: [7, 7], strides: [2, 2], pads: [3, 3, 3, 3] },
@@ -333,6 +336,10 @@ describe('many blocks', () => {
     { x: [3, 130, 14, 14], outputs: 140, kernel: [3, 3], pads: [1, 1, 1, 1] },
     { x: [2, 300, 7, 7], outputs: 300, kernel: [1, 1] },
     { x: [9, 300, 5, 5], outputs: 600, kernel: [1, 1] },
+    // Images side by side.
+    { x: [9, 300, 3, 3], outputs: 130, kernel: [1, 1] },
+    { x: [33, 50, 1, 1], outputs: 70, kernel: [1, 1] },
+    { x: [5, 120, 3, 4], outputs: 130, kernel: [1, 1], strides: [2, 2] },
     { x: [3, 70, 13, 14], outputs: 90, kernel: [1, 1], strides: [2, 3] },
     { x: [1, 20, 40, 90], outputs: 6, kernel: [5, 3], pads: [2, 1, 2, 1], strides: [1, 2] },
     { x: [40, 16, 8, 8], outputs: 40, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 8 },
