@@ -22,15 +22,15 @@ import {
   store,
   sub,
 } from '../../ir/kernel.js';
+import { LANES, laneAt, lanes, turnIn, turnOut } from './channel-lanes.js';
 import type { Axis, AxisWindow, Phase } from './contraction-axes.js';
 import { convolutionOfNode } from './contraction-convolution.js';
 import { correlationOf } from './contraction-correlation.js';
 import { isDepthwise, type Tap, tapsOf } from './contraction-depthwise.js';
 import { stageOf } from './contraction-stage.js';
 import { alloc, type Contraction, ceilDiv } from './contraction-tile.js';
-import { reshapeIndex } from './indices.js';
+import { positionIndex } from './indices.js';
 
-const LANES = 4;
 /** Grid iterations that are worth having. */
 const ENOUGH = 16;
 /**
@@ -49,8 +49,7 @@ export function isNarrowDepthwise(node: Node): boolean {
   return groups % LANES === 0 && cols.output <= limit;
 }
 
-const [four, image, y, x, c, q] = ['four', 'example', 'y', 'x', 'c', 'q'].map(ref);
-const lanes = [0, 1, 2, 3];
+const [four, image, y, x, c] = ['four', 'example', 'y', 'x', 'c'].map(ref);
 /** The channel in lane `lane` of the grid iteration's. */
 const channel = (lane: Expr | number): Expr => add(mul(four, i32(LANES)), typeof lane === 'number' ? i32(lane) : lane);
 const weightOf = (t: Tap): string => `w${t.ky}_${t.kx}`;
@@ -116,11 +115,8 @@ export function lowerNarrowDepthwise(contraction: Contraction): Stmt[] {
   const perChunk = ceilDiv(p.images, Math.min(p.images, ceilDiv(ENOUGH, fours)));
   const chunks = ceilDiv(p.images, perChunk);
   const first = mul(rem(ref('block'), i32(chunks)), i32(perChunk));
-  const turned = lanes.flatMap((l) =>
-    contraction.finish(
-      reshapeIndex([image, channel(l), q], [p.images, p.groups, height * width], [p.images, p.groups, height, width]),
-      load('results', add(mul(q, i32(LANES)), i32(l))),
-    ),
+  const turned = turnOut('results', height * width, (lane, q, element) =>
+    contraction.finish(positionIndex(image, channel(lane), q, [p.images, p.groups, height, width]), element),
   );
   return [
     loop('grid', 'block', fours * chunks, [
@@ -142,7 +138,7 @@ export function lowerNarrowDepthwise(contraction: Contraction): Stmt[] {
             p.source(image, channel(lane), sy, sx),
           ),
           ...rows.phases.flatMap((yPhase) => cols.phases.map((xPhase) => outputs(yPhase, xPhase))),
-          loop('vector', 'q', height * width, turned),
+          turned,
         ],
         first,
       ),
@@ -156,17 +152,6 @@ function extentOf(node: Node): { readonly height: number; readonly width: number
   return node.op === 'conv' ? { height: rows.output, width: cols.output } : { height: rows.input, width: cols.input };
 }
 
-/** An axis that is read as it is. */
-const whole = (extent: number): Axis => ({
-  lo: 0,
-  hi: extent,
-  reach: 0,
-  scale: 1,
-  planes: [0],
-  extent,
-  phases: [],
-});
-
 /** The sum over images and positions, for all taps at once; each image is summed by itself first. */
 function lowerWeights({ anchor, elements, finish }: Contraction): Stmt[] {
   const conv = convolutionOfNode(anchor);
@@ -174,37 +159,31 @@ function lowerWeights({ anchor, elements, finish }: Contraction): Stmt[] {
   const [rows, cols] = [padded(conv.rows), padded(conv.cols)];
   const [height, width] = [conv.rows.output, conv.cols.output];
   const positions = height * width;
-  const common = { channels: LANES, beside: LANES, images: 1, slack: 0 };
-  const stage = stageOf({ ...common, memory: 'stage', rows, cols, band: rows.hi });
-  const dy = stageOf({ ...common, memory: 'gradient', rows: whole(1), cols: whole(positions), band: 1 });
+  const stage = stageOf({
+    ...{ memory: 'stage', channels: LANES, beside: LANES },
+    ...{ rows, cols, images: 1, band: rows.hi, slack: 0 },
+  });
   const taps = tapsOf(stage, rows.phases[0].taps, cols.phases[0].taps, LANES);
   const sumAt = (t: Tap, lane: Expr): Expr => add(i32((t.ky * conv.kernel[1] + t.kx) * LANES), lane);
   const start = add(add(mul(y, i32(conv.rows.stride * stage.row)), mul(x, i32(conv.cols.stride * LANES))), c);
   return [
     loop('grid', 'four', conv.groups / LANES, [
       stage.alloc,
-      dy.alloc,
+      alloc('gradient', positions * LANES),
       alloc('sums', taps.length * LANES),
       loop('vector', 'c', taps.length * LANES, [store('sums', c, f32(0))]),
       loop('serial', 'example', conv.images, [
         ...stage.copy({ images: i32(1), row0: i32(0), rows: i32(rows.hi) }, (_, lane, sy, sx) =>
           elements.at(source, [image, channel(lane), sy, sx]),
         ),
-        ...dy.copy({ images: i32(1), row0: i32(0), rows: i32(1) }, (_, lane, __, at) =>
-          elements.at(
-            gradient,
-            reshapeIndex(
-              [image, channel(lane), at],
-              [conv.images, conv.groups, positions],
-              [conv.images, conv.groups, height, width],
-            ),
-          ),
+        turnIn('gradient', positions, (lane, q) =>
+          elements.at(gradient, positionIndex(image, channel(lane), q, [conv.images, conv.groups, height, width])),
         ),
         loop('vector', 'c', LANES, [
           ...taps.map((t): Stmt => ({ kind: 'var', name: weightOf(t), type: 'f32', value: f32(0) })),
           loop('serial', 'y', height, [
             loop('serial', 'x', width, [
-              letF('dy', load('gradient', add(mul(add(mul(y, i32(width)), x), i32(LANES)), c))),
+              letF('dy', load('gradient', laneAt(add(mul(y, i32(width)), x), c))),
               ...taps.map((t): Stmt => {
                 const term = mul(ref('dy'), load('stage', add(start, i32(t.at))));
                 return { kind: 'set', name: weightOf(t), value: add(ref(weightOf(t)), term) };

@@ -9,7 +9,7 @@ import { add, and, div, type Expr, f32, i32, lt, mul, rem, type Stmt } from '../
 import { convolutionOfNode } from './contraction-convolution.js';
 import { type Factor, lowerProduct } from './contraction-product.js';
 import { type Contraction, tileShapes, when } from './contraction-tile.js';
-import { type Index, reshapeIndex, unflatten } from './indices.js';
+import { type Index, positionIndex, unflatten } from './indices.js';
 
 /**
  * Length of the sums, for each position of an image, from which on all images are one matrix: tiles are full then, but their columns are
@@ -39,11 +39,8 @@ export function lowerPointwise({ anchor, elements, finish, choice }: Contraction
   /** Index of an output's position, in a value of output size whose channels are groups of `channels`. */
   const outputAt = (channels: number, batch: Expr, channel: Expr, column: Expr): Index => {
     const [n, position] = joined ? unflatten(column, [images, positions]) : [div(batch, i32(groups)), column];
-    return reshapeIndex(
-      [n, add(mul(groupOf(batch), i32(channels)), channel), position],
-      [images, groups * channels, positions],
-      [images, groups * channels, rows.output, cols.output],
-    );
+    const inGroup = add(mul(groupOf(batch), i32(channels)), channel);
+    return positionIndex(n, inGroup, position, [images, groups * channels, rows.output, cols.output]);
   };
   /** The same in a value of input size: the position that this output reads, or one `down` and `right` of it. */
   const inputAt = (channels: number, batch: Expr, channel: Expr, position: Expr, down = 0, right = 0): Index => {
