@@ -70,8 +70,9 @@ const LONG_SUM = 1024;
 /** Columns, of several matrices, that go by packed rows which they have in common; and rows that are packed for them at once. */
 const COMMON_COLUMNS = 192;
 const PACKED_ROWS = 256;
-/** Grid iterations that are worth having. */
+/** Grid iterations that are worth having, and rows of one that are worth packing columns for. */
 const ENOUGH = 8;
+const LEAST_ROWS = 128;
 /**
  * Depth up to which all columns go by before the next rows: results, and what an epilogue reads beside them, are then walked along
  * memory, which is more of the work the shorter the sums are.
@@ -106,7 +107,8 @@ function chooseBlocks(p: Product, choice: Partial<TileChoice>): Blocks {
   const fitting = Math.max(nr, roundUp(Math.floor(131072 / kc), nr));
   const nc = evenly(p.n, choice.nc ?? Math.min(fitting, Math.max(worthPacking ? 256 : 64, share)), nr);
   const rows = worthPacking ? PACKED_ROWS : Math.min(512, Math.floor(ROWS_AT_ONCE / kc));
-  const mc = evenly(p.m, choice.mc ?? rows, mr);
+  const rowShare = ceilDiv(p.m, ceilDiv(ENOUGH, ceilDiv(p.batch, matrices) * ceilDiv(p.n, nc)));
+  const mc = evenly(p.m, choice.mc ?? Math.min(rows, Math.max(LEAST_ROWS, rowShare)), mr);
   const pass = kc <= SHORT_SUM ? nc : kc <= TWO_PANELS ? 2 * nr : nr;
   return { mr, nr, kc, mc, nc, packedRows, pass, matrices };
 }
