@@ -5,6 +5,7 @@ import type { Node } from '../../ir/graph.js';
 import type { Stmt } from '../../ir/kernel.js';
 import { lowerCorrelation } from './contraction-correlation.js';
 import { isDepthwise, lowerDepthwise } from './contraction-depthwise.js';
+import { isNarrowDepthwise, lowerNarrowDepthwise } from './contraction-depthwise-lanes.js';
 import { lowerMatmul } from './contraction-matmul.js';
 import { isNarrow, lowerNarrowMoment } from './contraction-narrow-moment.js';
 import { offsetsPay, winogradMomentPays } from './contraction-offset-cost.js';
@@ -38,6 +39,8 @@ export const winogradMoment: Algorithm = {
 export const contractionAlgorithms: readonly Algorithm[] = [
   /** A convolution that is a product. */
   { name: 'pointwise-gemm', fits: isPointwise, lower: lowerPointwise },
+  /** Groups of one channel: channels as lanes where rows are short. */
+  { name: 'narrow-depthwise', fits: isNarrowDepthwise, lower: lowerNarrowDepthwise },
   /** Groups of one channel: all taps written out, outputs as lanes. */
   { name: 'depthwise', fits: isDepthwise, lower: lowerDepthwise },
   /** Three rows of taps: six rows of products for four of outputs. */
@@ -54,6 +57,7 @@ export const contractionAlgorithms: readonly Algorithm[] = [
   { name: 'winograd-gradient', fits: winogradGradientPays, lower: lowerWinogradGradient },
   /** Sums over examples and positions; tiles read images that were copied channel-last. */
   { name: 'position-gemm', fits: (n) => n.op === 'conv_weight_grad', lower: lowerWeightGradient },
+  /** The same as the next, its rows by Winograd. */
   winogradMoment,
   /** Windows that overlap: correlations of the channels, each shared by all pairs of taps at one distance. */
   offsetCorrelations,

@@ -37,14 +37,14 @@ export function isDepthwise(node: Node): boolean {
   return groups > 1 && inputs === 1 && outputs === 1 && kernel[0] * kernel[1] <= MOST_TAPS;
 }
 
-interface Tap {
+export interface Tap {
   readonly ky: number;
   readonly kx: number;
   /** Where the stage has it, behind the output's coordinates. */
   readonly at: number;
 }
 
-function tapsOf(stage: Stage, ys: readonly Taps[], xs: readonly Taps[]): Tap[] {
+export function tapsOf(stage: Stage, ys: readonly Taps[], xs: readonly Taps[], beside = 1): Tap[] {
   const out: Tap[] = [];
   for (const y of ys)
     for (const x of xs)
@@ -53,7 +53,7 @@ function tapsOf(stage: Stage, ys: readonly Taps[], xs: readonly Taps[]): Tap[] {
           out.push({
             ky: y.first + u * y.step,
             kx: x.first + v * x.step,
-            at: stage.plane(y.plane, x.plane) + (y.at + y.move * u) * stage.row + x.at + x.move * v,
+            at: stage.plane(y.plane, x.plane) + (y.at + y.move * u) * stage.row + (x.at + x.move * v) * beside,
           });
   return out;
 }

@@ -1,7 +1,8 @@
 /**
- * The blocked matrix product. A grid iteration owns a block of rows and columns of one matrix of the batch. For each stretch
- * of the inner dimension it packs its columns into panels as wide as a tile, so that every tile reads them contiguously. Rows
- * are read where they lie, unless they are computed by a fused prologue, or enough columns share the work of packing them too.
+ * The blocked matrix product. A grid iteration owns a block of rows and columns of one matrix of the batch, or of some that have
+ * their rows in common. For each stretch of the inner dimension it packs its columns into panels as wide as a tile, so that every
+ * tile reads them contiguously. Rows are read where they lie, unless they are computed by a fused prologue, or enough columns
+ * share the work of packing them too.
  */
 import {
   add,
@@ -54,6 +55,8 @@ export interface Product {
   readonly k: number;
   readonly a: Factor;
   readonly b: Factor;
+  /** Whether all matrices of the batch have the left factor in common. */
+  readonly commonRows?: boolean;
   readonly finish: (batch: Expr, m: Expr, n: Expr, element: Expr) => Stmt[];
 }
 
@@ -64,6 +67,17 @@ const AT_ONCE = 8;
 /** Columns that make it worth packing rows whose neighbours in k lie apart; a sum that makes it worth packing any rows. */
 const MANY_COLUMNS = 48;
 const LONG_SUM = 1024;
+/** Columns, of several matrices, that go by packed rows which they have in common; and rows that are packed for them at once. */
+const COMMON_COLUMNS = 192;
+const PACKED_ROWS = 256;
+/** Grid iterations that are worth having, and rows of one that are worth packing columns for. */
+const ENOUGH = 8;
+const LEAST_ROWS = 128;
+/**
+ * Depth up to which all columns go by before the next rows: results, and what an epilogue reads beside them, are then walked along
+ * memory, which is more of the work the shorter the sums are.
+ */
+const SHORT_SUM = 256;
 /** Depth up to which two panels of columns lie in a first-level cache at once, so that a panel of rows is fetched for both. */
 const TWO_PANELS = 512;
 /** Elements of a block of rows, which goes by once for every pass of columns: half a second-level cache. */
@@ -73,6 +87,8 @@ interface Blocks extends TileChoice {
   readonly packedRows: boolean;
   /** Columns that go by before the next rows. */
   readonly pass: number;
+  /** Matrices of one grid iteration. */
+  readonly matrices: number;
 }
 
 /** 4 x 8 reads less memory a product; 2 x 16 fits narrow remainders better. */
@@ -80,16 +96,21 @@ function chooseBlocks(p: Product, choice: Partial<TileChoice>): Blocks {
   const shape = choice.mr ? undefined : p.m <= 2 && p.n > 8 ? tileShapes[1] : tileShapes[0];
   const mr = choice.mr ?? shape!.mr;
   const nr = choice.nr ?? shape!.nr;
-  const worthPacking = p.n >= MANY_COLUMNS && p.m > mr && (!p.a.alongK || (p.k > LONG_SUM && p.n >= 256));
+  const most = Math.floor((p.batch * ceilDiv(p.m, PACKED_ROWS)) / ENOUGH);
+  const matrices = p.commonRows && !p.a.alongK ? Math.max(1, Math.min(p.batch, most, ceilDiv(COMMON_COLUMNS, p.n))) : 1;
+  const worthPacking = p.n * matrices >= MANY_COLUMNS && p.m > mr && (!p.a.alongK || (p.k > LONG_SUM && p.n >= 256));
   const packedRows = p.a.memory === undefined || worthPacking;
   const kc = evenly(p.k, choice.kc ?? (p.k <= LONG_SUM && !worthPacking ? LONG_SUM : 512), 1);
   // Columns packed by one grid iteration: up to 512 KiB, less where it leaves too few iterations. Rows that are packed in each of
   // them want more of them.
-  const share = roundUp(ceilDiv(p.n, ceilDiv(8, p.batch)), nr);
-  const most = Math.max(nr, roundUp(Math.floor(131072 / kc), nr));
-  const nc = evenly(p.n, choice.nc ?? Math.min(most, Math.max(worthPacking ? 256 : 64, share)), nr);
-  const mc = evenly(p.m, choice.mc ?? (worthPacking ? 256 : Math.min(512, Math.floor(ROWS_AT_ONCE / kc))), mr);
-  return { mr, nr, kc, mc, nc, packedRows, pass: kc <= TWO_PANELS ? 2 * nr : nr };
+  const share = roundUp(ceilDiv(p.n, ceilDiv(ENOUGH, p.batch)), nr);
+  const fitting = Math.max(nr, roundUp(Math.floor(131072 / kc), nr));
+  const nc = evenly(p.n, choice.nc ?? Math.min(fitting, Math.max(worthPacking ? 256 : 64, share)), nr);
+  const rows = worthPacking ? PACKED_ROWS : Math.min(512, Math.floor(ROWS_AT_ONCE / kc));
+  const rowShare = ceilDiv(p.m, ceilDiv(ENOUGH, ceilDiv(p.batch, matrices) * ceilDiv(p.n, nc)));
+  const mc = evenly(p.m, choice.mc ?? Math.min(rows, Math.max(LEAST_ROWS, rowShare)), mr);
+  const pass = kc <= SHORT_SUM ? nc : kc <= TWO_PANELS ? 2 * nr : nr;
+  return { mr, nr, kc, mc, nc, packedRows, pass, matrices };
 }
 
 export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
@@ -97,7 +118,10 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
   const rowBlocks = ceilDiv(p.m, t.mc);
   const columnBlocks = ceilDiv(p.n, t.nc);
   const steps = ceilDiv(p.k, t.kc);
+  const batchBlocks = ceilDiv(p.batch, t.matrices);
   const [batch, m0, n0, k0] = ['batch', 'm0', 'n0', 'k0'].map(ref);
+  /** The first matrix of an iteration. */
+  const first = t.matrices === 1 ? batch : ref('first');
   const rows = { lo: m0, hi: add(m0, i32(t.mc)), total: p.m, size: t.mr };
   const columns = { lo: n0, hi: add(n0, i32(t.nc)), total: p.n, size: t.nr };
   const depth = steps === 1 ? i32(p.k) : ref('depth');
@@ -109,6 +133,7 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
   const pack = (
     memory: string,
     factor: Factor,
+    matrix: Expr,
     range: typeof columns,
     panel: (at: Expr) => Expr,
     name: string,
@@ -116,7 +141,7 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
     const k = ref('k');
     const width = range.size;
     const move = (at: Expr, j: Expr): Stmt =>
-      store(memory, add(add(panel(at), mul(k, i32(width))), j), factor.at(batch, add(at, j), add(k0, k)));
+      store(memory, add(add(panel(at), mul(k, i32(width))), j), factor.at(matrix, add(at, j), add(k0, k)));
     const rest = (at: Expr, count: number): Stmt[] =>
       count === width
         ? []
@@ -186,7 +211,10 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
           ? undefined
           : {
               memory: 'sums',
-              index: add(mul(sub(m, m0), i32(t.nc)), mul(sub(n, n0), i32(t.mr))),
+              index: add(
+                t.matrices === 1 ? i32(0) : mul(sub(batch, first), i32(t.mc * t.nc)),
+                add(mul(sub(m, m0), i32(t.nc)), mul(sub(n, n0), i32(t.mr))),
+              ),
               first: isFirst(k0),
               last: le(i32(p.k), add(k0, i32(t.kc))),
             },
@@ -202,22 +230,27 @@ export function lowerProduct(p: Product, choice: Partial<TileChoice>): Stmt[] {
       strips('lane', 'n', { ...columns, lo, hi }, (n, nCount) => task(m, mCount, n, nCount)),
     );
   };
-  const step: Stmt[] = [
-    ...pack('columnPanels', p.b, columns, columnPanel, 'n'),
-    ...(t.packedRows ? pack('rowPanels', p.a, rows, rowPanel, 'm') : []),
+  const product: Stmt[] = [
+    ...pack('columnPanels', p.b, batch, columns, columnPanel, 'n'),
     ...(t.nc <= t.pass ? pass(n0) : [loop('lane', 'pass', min(columns.hi, i32(p.n)), pass(ref('pass')), n0, t.pass)]),
   ];
+  const several = loop('serial', 'batch', min(add(first, i32(t.matrices)), i32(p.batch)), product, first);
+  const step: Stmt[] = [
+    ...(t.packedRows ? pack('rowPanels', p.a, first, rows, rowPanel, 'm') : []),
+    ...(t.matrices === 1 ? product : [several]),
+  ];
   const block = ref('block');
+  const batchBlock = batchBlocks === 1 ? i32(0) : div(block, i32(columnBlocks * rowBlocks));
   return [
-    loop('grid', 'block', p.batch * columnBlocks * rowBlocks, [
-      letI('batch', p.batch === 1 ? i32(0) : div(block, i32(columnBlocks * rowBlocks))),
+    loop('grid', 'block', batchBlocks * columnBlocks * rowBlocks, [
+      letI(t.matrices === 1 ? 'batch' : 'first', mul(batchBlock, i32(t.matrices))),
       letI('n0', mul(rem(div(block, i32(rowBlocks)), i32(columnBlocks)), i32(t.nc))),
       letI('m0', mul(rem(block, i32(rowBlocks)), i32(t.mc))),
       alloc('columnPanels', t.kc * t.nc),
       ...(t.packedRows ? [alloc('rowPanels', t.kc * t.mc)] : []),
       ...(steps > 1
         ? [
-            alloc('sums', t.mc * t.nc),
+            alloc('sums', t.mc * t.nc * t.matrices),
             loop('serial', 'k0', p.k, [letI('depth', min(i32(t.kc), sub(i32(p.k), k0))), ...step], 0, t.kc),
           ]
         : [letI('k0', i32(0)), ...step]),

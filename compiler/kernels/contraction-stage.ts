@@ -1,14 +1,19 @@
 /**
  * Images in group memory: some images (or a band of rows of one) of some channels, channel by channel, with their padding as
- * zeros and unfolded into planes where the window is strided. What a tap needs for a row of positions is then contiguous.
+ * zeros and unfolded into planes where the window is strided. What a tap needs for a row of positions is then contiguous. Or
+ * channels lie side by side, a few at each position: then what it needs for a position is.
  */
 import { add, div, type Expr, i32, letI, loop, min, mul, ref, rem, type Stmt, store, sub } from '../../ir/kernel.js';
 import { type Axis, present } from './contraction-axes.js';
 import { alloc, ceilDiv, clear, evenly, when, within } from './contraction-tile.js';
 
+const VECTOR = 4;
+
 export interface StageShape {
   readonly memory: string;
   readonly channels: number;
+  /** Channels side by side at each position, which divide `channels`; default: 1. */
+  readonly beside?: number;
   readonly rows: Axis;
   readonly cols: Axis;
   /** Most images, and most rows of coordinates, that are held at once. */
@@ -20,7 +25,7 @@ export interface StageShape {
 
 export interface Stage {
   readonly alloc: Stmt;
-  /** Distances in memory. */
+  /** Distances in memory; `channel`: between the first ones of those that lie side by side. */
   readonly channel: number;
   readonly image: number;
   readonly row: number;
@@ -42,36 +47,42 @@ export function stageWidth(cols: Axis): number {
 }
 
 export function stageOf(shape: StageShape): Stage {
-  const { memory, channels, rows: rowAxis, cols: colAxis } = shape;
+  const { memory, channels, beside = 1, rows: rowAxis, cols: colAxis } = shape;
   const width = stageWidth(colAxis);
-  const image = (shape.band + rowAxis.reach) * width;
+  const rowSize = width * beside;
+  const image = (shape.band + rowAxis.reach) * rowSize;
   const size = shape.images * image;
   // Channels keep off each other's cache lines.
   const channel = size % 256 === 0 ? size + 16 : size;
-  const planeSize = channels * channel;
+  const planeSize = (channels / beside) * channel;
   const plane = (py: number, px: number): number => (py * colAxis.planes.length + px) * planeSize;
   const [c, n, row, y, to] = ['c', 'image', 'row', 'y', 'to'].map(ref);
   return {
     alloc: alloc(memory, rowAxis.planes.length * colAxis.planes.length * planeSize + shape.slack),
     channel,
     image,
-    row: width,
+    row: rowSize,
     plane,
     copy: ({ images, row0, rows }, source) => {
       const copyRow = (py: number, px: number): Stmt[] => {
-        const copied = stageRow(memory, to, colAxis, px, width, (x) => source(n, c, y, x));
+        const copied = stageRow(memory, to, { cols: colAxis, plane: px, width, beside }, (x, k) =>
+          source(n, beside === 1 ? c : add(mul(c, i32(beside)), i32(k)), y, x),
+        );
         const extent = rowAxis.hi - rowAxis.lo + rowAxis.reach;
         const whole = present(rowAxis, py, rowAxis.lo, extent);
         const inside = whole.lo === 0 && whole.hi === extent;
         return [
-          letI('to', add(add(i32(plane(py, px)), mul(c, i32(channel))), add(mul(n, i32(image)), mul(row, i32(width))))),
+          letI(
+            'to',
+            add(add(i32(plane(py, px)), mul(c, i32(channel))), add(mul(n, i32(image)), mul(row, i32(rowSize)))),
+          ),
           letI('y', add(mul(add(row0, row), i32(rowAxis.scale)), i32(rowAxis.planes[py]))),
-          ...(inside ? copied : [when(within(y, 0, rowAxis.extent), copied, clear('col', memory, to, width))]),
+          ...(inside ? copied : [when(within(y, 0, rowAxis.extent), copied, clear('col', memory, to, rowSize))]),
         ];
       };
       return rowAxis.planes.flatMap((_, py) =>
         colAxis.planes.map((_, px) =>
-          loop('group', 'c', channels, [
+          loop('group', 'c', channels / beside, [
             loop('group', 'image', images, [loop('serial', 'row', add(rows, i32(rowAxis.reach)), copyRow(py, px))]),
           ]),
         ),
@@ -80,22 +91,38 @@ export function stageOf(shape: StageShape): Stage {
   };
 }
 
-/** `memory[to + col]` for col < width: a row of plane `plane`, zero where the source has no column. */
+export interface StagedRow {
+  readonly cols: Axis;
+  readonly plane: number;
+  /** Columns. */
+  readonly width: number;
+  /** Elements at each column; default: 1. */
+  readonly beside?: number;
+}
+
+/**
+ * `memory[to + col * beside + k]` for col < width: a row of a plane, zero where the source has no column.
+ * @param source the kth element at a column of the source
+ */
 export function stageRow(
   memory: string,
   to: Expr,
-  cols: Axis,
-  plane: number,
-  width: number,
-  source: (col: Expr) => Expr,
+  { cols, plane, width, beside = 1 }: StagedRow,
+  source: (col: Expr, k: number) => Expr,
 ): Stmt[] {
   const { lo, hi } = present(cols, plane, cols.lo, width);
   const col = ref('col');
   const x = add(mul(add(col, i32(cols.lo)), i32(cols.scale)), i32(cols.planes[plane]));
+  const each = Array.from({ length: beside }, (_, k) =>
+    store(memory, add(add(to, mul(col, i32(beside))), i32(k)), source(x, k)),
+  );
+  // What remains behind whole vectors is copied with the last ones before it: four elements cost less than one by one.
+  const rest = beside === 1 || hi - lo < VECTOR ? 0 : (hi - lo) % VECTOR;
   return [
-    ...clear('col', memory, to, lo),
-    ...(hi > lo ? [loop('vector', 'col', hi, [store(memory, add(to, col), source(x))], lo)] : []),
-    ...clear('col', memory, add(to, i32(hi)), width - hi),
+    ...clear('col', memory, to, lo * beside),
+    ...(hi > lo ? [loop('vector', 'col', hi - rest, each, lo)] : []),
+    ...(rest > 0 ? [loop('vector', 'col', hi, each, hi - VECTOR)] : []),
+    ...clear('col', memory, add(to, i32(hi * beside)), (width - hi) * beside),
   ];
 }
 

@@ -121,7 +121,7 @@ export function lowerWinograd(contraction: Contraction): Stmt[] {
           letI('y', y),
           when(
             within(ref('y'), 0, p.rows.extent),
-            stageRow('lines', line, p.cols, plane, width, (x) =>
+            stageRow('lines', line, { cols: p.cols, plane, width }, (x) =>
               p.source(add(image0, image), add(mul(group, i32(p.channels)), c), ref('y'), x),
             ),
             [loop('vector', 'col', width, [store('lines', add(line, col), { kind: 'const', type: 'f32', value: 0 })])],

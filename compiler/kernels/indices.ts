@@ -75,6 +75,12 @@ export function reshapeIndex(index: Index, from: readonly number[], to: readonly
   return out;
 }
 
+/** The index in images of `shape` [N, C, H, W] of a position of one channel, counted row by row. */
+export function positionIndex(image: Expr, channel: Expr, position: Expr, shape: readonly number[]): Index {
+  const [n, c, h, w] = shape;
+  return reshapeIndex([image, channel, position], [n, c, h * w], shape);
+}
+
 /** The index of an operand of shape `own` when the elementwise or broadcast result has `index`. */
 export function broadcastIndex(index: Index, own: readonly number[], result: readonly number[]): Index {
   if (own.length === result.length && own.every((d, k) => d === result[k])) return index;

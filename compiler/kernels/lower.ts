@@ -9,6 +9,7 @@ import { lowerHistory } from './history.js';
 import { lowerGather, lowerScatterAdd } from './indexing.js';
 import { lowerPointwise } from './pointwise.js';
 import { lowerPool, lowerPoolGrad } from './pooling.js';
+import { lowerPoolGradInLanes, poolsFourChannels } from './pooling-lanes.js';
 import { lowerReduction } from './reduction.js';
 import type { Region } from './region.js';
 import { lowerRoutine } from './routine.js';
@@ -124,7 +125,7 @@ export const lowerRegion = lowerIn({
   gather: lowerGather,
   scatter: lowerScatterAdd,
   pool: lowerPool,
-  'pool gradient': lowerPoolGrad,
+  'pool gradient': (region, name) => (poolsFourChannels(region) ? lowerPoolGradInLanes : lowerPoolGrad)(region, name),
   inverse: lowerRoutine,
   history: lowerHistory,
 });

@@ -93,7 +93,7 @@ export function divisor(p: Plane, oy: Expr, ox: Expr, padded: boolean): Expr {
 }
 
 /** Statements that visit every tap in the image in order, for windows too large to unroll. */
-function tapLoops(
+export function tapLoops(
   frame: Frame,
   p: Plane,
   oy: Expr,
@@ -128,6 +128,14 @@ function tapLoops(
       ]),
     ]),
   ];
+}
+
+/** The same, small windows unrolled: then the conditions are few, and the same for all lanes unless outputs of a row are. */
+export function eachTap(frame: Frame, p: Plane, oy: Expr, ox: Expr, body: (iy: Expr, ix: Expr) => Stmt[]): Stmt[] {
+  if (p.window.kernel[0] * p.window.kernel[1] > UNROLLED) return tapLoops(frame, p, oy, ox, body, 'serial');
+  const out: Stmt[] = [];
+  taps(p, oy, ox, (iy, ix, inside) => out.push(...(inside ? [when(inside, body(iy, ix))] : body(iy, ix))));
+  return out;
 }
 
 export function lowerPool(region: Region, name: string): Kernel {
@@ -237,27 +245,38 @@ export function findMaximum(
   oy: Expr,
   ox: Expr,
   at: (iy: Expr, ix: Expr) => Expr,
+  walk: typeof eachTap = (...args) => tapLoops(...args, 'serial'),
 ): { readonly place: string; readonly body: Stmt[] } {
-  const [best, place, v] = ['m', 'w', 'v'].map((n) => frame.fresh(n));
-  const body = (iy: Expr, ix: Expr): Stmt[] => [
-    { kind: 'let', name: v, type: 'f32', value: at(iy, ix) },
-    when({ kind: 'binary', op: 'or', a: lt(ref(place), i32(0)), b: lt(ref(best), ref(v)) }, [
-      { kind: 'set', name: best, value: ref(v) },
-      { kind: 'set', name: place, value: add(mul(iy, i32(p.image[1])), ix) },
-    ]),
-  ];
+  const [best, place] = ['m', 'w'].map((n) => frame.fresh(n));
+  const or = (a: Expr, b: Expr): Expr => ({ kind: 'binary', op: 'or', a, b });
+  const body = (iy: Expr, ix: Expr): Stmt[] => {
+    const [v, larger] = ['v', 'l'].map((n) => frame.fresh(n));
+    return [
+      letF(v, at(iy, ix)),
+      { kind: 'let', name: larger, type: 'bool', value: or(lt(ref(place), i32(0)), lt(ref(best), ref(v))) },
+      { kind: 'set', name: best, value: select(ref(larger), ref(v), ref(best)) },
+      { kind: 'set', name: place, value: select(ref(larger), add(mul(iy, i32(p.image[1])), ix), ref(place)) },
+    ];
+  };
   return {
     place,
     body: [
       { kind: 'var', name: best, type: 'f32', value: f32(Number.NEGATIVE_INFINITY) },
       { kind: 'var', name: place, type: 'i32', value: i32(-1) },
-      ...tapLoops(frame, p, oy, ox, body, 'serial'),
+      ...walk(frame, p, oy, ox, body),
     ],
   };
 }
 
+/** Whether a window may lie in the padding as a whole. */
+export const maybeEmpty = (p: Plane): boolean =>
+  ([0, 1] as const).some((d) => {
+    const { kernel, strides, pads, dilations } = p.window;
+    return dilations[d] > 1 || pads[d] >= kernel[d] || (p.output[d] - 1) * strides[d] - pads[d] >= p.image[d];
+  });
+
 /** Whether no two windows share an element, all taps are in the image, and there are few of them. */
-const areApart = (p: Plane): boolean =>
+export const areApart = (p: Plane): boolean =>
   p.window.kernel[0] * p.window.kernel[1] <= UNROLLED &&
   ([0, 1] as const).every((d) => {
     const extent = (p.window.kernel[d] - 1) * p.window.dilations[d] + 1;

@@ -150,6 +150,11 @@ const convs: readonly Conv[] = [
   { x: [2, 3, 6, 7], outputs: 5, kernel: [3, 3], pads: [1, 1, 1, 1] },
   { x: [3, 4, 5, 5], outputs: 8, kernel: [1, 1] },
   { x: [2, 9, 6, 6], outputs: 4, kernel: [1, 1], strides: [2, 2] },
+  // Several images by packed weights.
+  { x: [17, 5, 5, 5], outputs: 6, kernel: [1, 1] },
+  // Images side by side.
+  { x: [3, 41, 2, 2], outputs: 43, kernel: [1, 1] },
+  { x: [3, 21, 3, 2], outputs: 22, kernel: [1, 1], strides: [2, 2] },
   { x: [2, 2, 9, 11], outputs: 3, kernel: [3, 2], strides: [2, 3], pads: [1, 0, 2, 1] },
   { x: [1, 1, 12, 12], outputs: 6, kernel: [5, 5] },
   { x: [2, 3, 13, 13], outputs: 4, kernel: [7, 7], strides: [2, 2], pads: [3, 3, 3, 3] },
@@ -169,6 +174,10 @@ const convs: readonly Conv[] = [
   { x: [2, 3, 5, 7], outputs: 6, kernel: [3, 1], pads: [1, 0, 1, 0], groups: 3 },
   { x: [2, 6, 7, 5], outputs: 3, kernel: [2, 2], strides: [3, 1], dilations: [1, 2], groups: 3 },
   { x: [3, 6, 4, 5], outputs: 4, kernel: [1, 1], strides: [2, 3], groups: 2 },
+  // Four channels at a time.
+  { x: [2, 4, 7, 7], outputs: 4, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 4 },
+  { x: [2, 8, 9, 10], outputs: 8, kernel: [3, 5], pads: [1, 2, 0, 1], strides: [2, 3], groups: 8 },
+  { x: [1, 4, 11, 6], outputs: 4, kernel: [2, 3], pads: [2, 0, 1, 3], dilations: [2, 1], strides: [1, 2], groups: 4 },
   { x: [2, 4, 1, 30], outputs: 4, kernel: [1, 5], pads: [0, 4, 0, 3], dilations: [1, 2], groups: 4 },
 ];
 
@@ -218,7 +227,7 @@ describe('convolution', () => {
       return chooseAlgorithm(b.nodes[0]).name;
     };
     expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 1] })).toBe('pointwise-gemm');
-    expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 1], strides: [1, 2] })).toBe('implicit-gemm');
+    expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 1], strides: [1, 2] })).toBe('pointwise-gemm');
     expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 1], pads: [0, 1, 0, 0] })).toBe('implicit-gemm');
     expect(algorithm({ x: [1, 2, 4, 4], outputs: 3, kernel: [1, 3] })).toBe('implicit-gemm');
   });
@@ -243,6 +252,36 @@ describe('convolution', () => {
     const grad = g.node('conv_weight_grad', [g.neg(gx), masked], { attrs: { ...attrs, kernel: [3, 3] } });
     g.output('dw', g.add(grad, old));
     check('fused weight gradient', g.finish(), 4 * 60);
+  });
+
+  it('has an epilogue where a strided window leaves positions out', () => {
+    const b = builder();
+    const [dy, w] = [b.input('dy', tensor('f32', [2, 6, 4, 3])), b.input('w', tensor('f32', [6, 5, 1, 1]))];
+    const attrs = { strides: [2, 3], pads: [0, 0, 0, 0], dilations: [1, 1], groups: 1, height: 7, width: 9 };
+    const dx = b.node('conv_input_grad', [dy, w], { attrs });
+    b.output('dx', b.node('relu', [b.add(dx, b.input('past', tensor('f32', [2, 5, 7, 9])))]));
+    check('strided', b.finish(), 6);
+  });
+
+  it('has them four channels at a time', () => {
+    const shape = [2, 8, 5, 7];
+    const attrs = { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 8 };
+    const fused = (op: 'conv' | 'conv_input_grad', extent: Readonly<Record<string, number>>): Func => {
+      const b = builder();
+      const [x, w] = [b.input('x', tensor('f32', shape)), b.input('w', tensor('f32', [8, 1, 3, 3]))];
+      const y = b.node(op, [b.node('relu', [x]), b.neg(w)], { attrs: { ...attrs, ...extent } });
+      expect(chooseAlgorithm(b.nodes[b.nodes.length - 1]).name).toBe('narrow-depthwise');
+      const bias = b.input('bias', tensor('f32', [8, 1, 1]));
+      b.output('y', b.node('relu', [b.add(b.add(y, bias), b.input('past', tensor('f32', shape)))]));
+      return b.finish();
+    };
+    check('fused conv', fused('conv', {}), 9);
+    check('fused input gradient', fused('conv_input_grad', { height: 5, width: 7 }), 9);
+    const b = builder();
+    const [x, dy] = [b.input('x', tensor('f32', shape)), b.input('dy', tensor('f32', shape))];
+    const w = b.node('conv_weight_grad', [b.node('relu', [x]), b.neg(dy)], { attrs: { ...attrs, kernel: [3, 3] } });
+    b.output('dw', b.add(w, b.input('old', tensor('f32', [8, 1, 3, 3]))));
+    check('fused weight gradient', b.finish(), 70);
   });
 });
 
@@ -272,8 +311,16 @@ describe('many blocks', () => {
   const large: readonly Conv[] = [
     { x: [3, 130, 14, 14], outputs: 140, kernel: [3, 3], pads: [1, 1, 1, 1] },
     { x: [2, 300, 7, 7], outputs: 300, kernel: [1, 1] },
+    { x: [9, 300, 5, 5], outputs: 600, kernel: [1, 1] },
+    // Images side by side.
+    { x: [9, 300, 3, 3], outputs: 130, kernel: [1, 1] },
+    { x: [33, 50, 1, 1], outputs: 70, kernel: [1, 1] },
+    { x: [5, 120, 3, 4], outputs: 130, kernel: [1, 1], strides: [2, 2] },
+    { x: [3, 70, 13, 14], outputs: 90, kernel: [1, 1], strides: [2, 3] },
     { x: [1, 20, 40, 90], outputs: 6, kernel: [5, 3], pads: [2, 1, 2, 1], strides: [1, 2] },
     { x: [40, 16, 8, 8], outputs: 40, kernel: [3, 3], pads: [1, 1, 1, 1], groups: 8 },
+    { x: [3, 64, 15, 13], outputs: 64, kernel: [3, 3], pads: [1, 1, 1, 1], strides: [2, 2], groups: 64 },
+    { x: [7, 20, 17, 14], outputs: 20, kernel: [5, 3], pads: [2, 1, 2, 1], groups: 20 },
     { x: [5, 9, 31, 29], outputs: 9, kernel: [3, 3], pads: [1, 1, 1, 1], strides: [2, 1], groups: 9 },
     { x: [3, 21, 9, 23], outputs: 34, kernel: [3, 2], pads: [1, 3, 0, 1], dilations: [2, 3], strides: [1, 2] },
   ];

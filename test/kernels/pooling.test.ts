@@ -24,6 +24,13 @@ const cases: readonly Case[] = [
   { shape: [1, 2, 7, 7], kernel: [7, 7], strides: [1, 1], pads: [0, 0, 0, 0] },
   { shape: [1, 1, 11, 12], kernel: [5, 6], strides: [3, 2], pads: [2, 1, 2, 3] },
   { shape: [1, 2, 8, 7], kernel: [3, 3], strides: [2, 2], pads: [0, 0, 0, 0], over: 1 },
+  // Four channels at a time.
+  { shape: [2, 8, 7, 9], kernel: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] },
+  { shape: [1, 4, 7, 5], kernel: [2, 2], strides: [2, 2], pads: [0, 0, 0, 0], over: 1 },
+  { shape: [1, 4, 8, 7], kernel: [3, 2], strides: [1, 1], pads: [0, 1, 2, 0] },
+  { shape: [2, 4, 11, 12], kernel: [5, 6], strides: [3, 2], pads: [2, 1, 2, 3] },
+  { shape: [1, 4, 9, 9], kernel: [2, 3], strides: [1, 2], pads: [1, 1, 1, 1], dilations: [2, 2] },
+  { shape: [1, 4, 3, 2], kernel: [1, 2], strides: [1, 1], pads: [0, 2, 0, 2], dilations: [1, 3] },
   { shape: [1, 2, 9, 9], kernel: [2, 3], strides: [1, 2], pads: [1, 1, 1, 1], dilations: [2, 2] },
 ];
 
