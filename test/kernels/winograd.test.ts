@@ -160,7 +160,7 @@ describe('Winograd is chosen', () => {
     expect(chosen({ x: [1, 8, 9, 9], outputs: 8, kernel: [3, 3], strides: [2, 1] })).toBe('implicit-gemm');
     expect(chosen({ x: [1, 8, 9, 9], outputs: 8, kernel: [3, 3], dilations: [2, 1] })).toBe('implicit-gemm');
     expect(chosen({ x: [1, 8, 9, 9], outputs: 8, kernel: [5, 5] })).toBe('implicit-gemm');
-    expect(chosen({ x: [1, 8, 9, 9], outputs: 8, kernel: [3, 3], groups: 8 })).toBe('depthwise');
+    expect(chosen({ x: [1, 8, 9, 9], outputs: 8, kernel: [3, 3], groups: 8 })).toMatch(/depthwise/);
   });
 });
 
