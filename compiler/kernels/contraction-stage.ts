@@ -4,10 +4,9 @@
  * channels lie side by side, a few at each position: then what it needs for a position is.
  */
 import { add, div, type Expr, i32, letI, loop, min, mul, ref, rem, type Stmt, store, sub } from '../../ir/kernel.js';
+import { LANES } from './channel-lanes.js';
 import { type Axis, present } from './contraction-axes.js';
 import { alloc, ceilDiv, clear, evenly, when, within } from './contraction-tile.js';
-
-const VECTOR = 4;
 
 export interface StageShape {
   readonly memory: string;
@@ -71,17 +70,16 @@ export function stageOf(shape: StageShape): Stage {
           const place = add(add(to, mul(col, i32(beside))), i32(k));
           return store(memory, place, source(n, beside === 1 ? c : add(mul(c, i32(beside)), i32(k)), y, x));
         });
-        // What remains behind whole vectors is copied with the last ones before it: four elements cost less than one by one.
-        const copies = (body: readonly Stmt[], from: number, to: number): Stmt[] =>
-          beside === 1 || to - from < VECTOR || (to - from) % VECTOR === 0
-            ? [loop('vector', 'col', to, body, from)]
-            : [
-                loop('vector', 'col', to - ((to - from) % VECTOR), body, from),
-                loop('vector', 'col', to, body, to - VECTOR),
-              ];
+        // Turned in registers, a whole vector costs less than single elements: what remains is copied with some before it again.
+        const rest = (hi - lo) % LANES;
+        const again = beside > 1 && rest > 0 && hi - lo > LANES;
+        const copies = [
+          ...(hi > lo ? [loop('vector', 'col', again ? hi - rest : hi, each, lo)] : []),
+          ...(again ? [loop('vector', 'col', hi, each, hi - LANES)] : []),
+        ];
         const copied: Stmt[] = [
           ...clear('col', memory, to, lo * beside),
-          ...(hi > lo ? copies(each, lo, hi) : []),
+          ...copies,
           ...clear('col', memory, add(to, i32(hi * beside)), (width - hi) * beside),
         ];
         const extent = rowAxis.hi - rowAxis.lo + rowAxis.reach;
