@@ -1,7 +1,7 @@
 /**
  * Convolutions with one tap and no padding, and their input gradients: for each image and group a product of the weights with the
- * image as a matrix (channels x positions), or a single one with all images side by side, if they are small. Where the window is strided, these are the positions that it reads; the gradient of all
- * others is zero.
+ * image as a matrix (channels x positions); or one product with all images side by side, where they are small. Of a strided window
+ * these are the positions that it reads; the gradient of all others is zero.
  */
 
 import type { Node } from '../../ir/graph.js';

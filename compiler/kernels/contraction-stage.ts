@@ -4,10 +4,9 @@
  * channels lie side by side, a few at each position: then what it needs for a position is.
  */
 import { add, div, type Expr, i32, letI, loop, min, mul, ref, rem, type Stmt, store, sub } from '../../ir/kernel.js';
+import { LANES } from './channel-lanes.js';
 import { type Axis, present } from './contraction-axes.js';
 import { alloc, ceilDiv, clear, evenly, when, within } from './contraction-tile.js';
-
-const VECTOR = 4;
 
 export interface StageShape {
   readonly memory: string;
@@ -116,12 +115,12 @@ export function stageRow(
   const each = Array.from({ length: beside }, (_, k) =>
     store(memory, add(add(to, mul(col, i32(beside))), i32(k)), source(x, k)),
   );
-  // What remains behind whole vectors is copied with the last ones before it: four elements cost less than one by one.
-  const rest = beside === 1 || hi - lo < VECTOR ? 0 : (hi - lo) % VECTOR;
+  // Turned in registers, a whole vector costs less than single elements: what remains is copied with some before it again.
+  const rest = beside === 1 || hi - lo < LANES ? 0 : (hi - lo) % LANES;
   return [
     ...clear('col', memory, to, lo * beside),
     ...(hi > lo ? [loop('vector', 'col', hi - rest, each, lo)] : []),
-    ...(rest > 0 ? [loop('vector', 'col', hi, each, hi - VECTOR)] : []),
+    ...(rest > 0 ? [loop('vector', 'col', hi, each, hi - LANES)] : []),
     ...clear('col', memory, add(to, i32(hi * beside)), (width - hi) * beside),
   ];
 }

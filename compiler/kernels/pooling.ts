@@ -93,7 +93,7 @@ export function divisor(p: Plane, oy: Expr, ox: Expr, padded: boolean): Expr {
 }
 
 /** Statements that visit every tap in the image in order, for windows too large to unroll. */
-export function tapLoops(
+function tapLoops(
   frame: Frame,
   p: Plane,
   oy: Expr,
@@ -130,7 +130,7 @@ export function tapLoops(
   ];
 }
 
-/** The same, small windows unrolled: then the conditions are few, and the same for all lanes unless outputs of a row are. */
+/** The same for lanes that are not outputs of a row: small windows are unrolled, and what they ask is the same for all lanes. */
 export function eachTap(frame: Frame, p: Plane, oy: Expr, ox: Expr, body: (iy: Expr, ix: Expr) => Stmt[]): Stmt[] {
   if (p.window.kernel[0] * p.window.kernel[1] > UNROLLED) return tapLoops(frame, p, oy, ox, body, 'serial');
   const out: Stmt[] = [];
@@ -238,7 +238,10 @@ export function lowerPoolGrad(region: Region, name: string): Kernel {
   return finishKernel(frame, name, body);
 }
 
-/** Registers `best` and `place`: the first maximum of the window in row-major order; `place` is -1 where the window is empty. */
+/**
+ * Registers `best` and `place`: the first maximum of the window in row-major order; `place` is -1 where the window is empty.
+ * @param walk visits the taps
+ */
 export function findMaximum(
   frame: Frame,
   p: Plane,
