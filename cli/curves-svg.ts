@@ -23,6 +23,7 @@ export function curvesSvg(panels: readonly Panel[], history?: RefreshHistory): s
   const body = parts.join('\n');
   const size = `width="${width}" height="${Math.ceil(HEIGHT + (below?.height ?? 0))}"`;
   return `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="sans-serif" font-size="12">
+<title>${panels.map((p) => p.options.title).join(', ')}</title>
 <rect width="100%" height="100%" fill="white"/>
 ${body}
 </svg>
