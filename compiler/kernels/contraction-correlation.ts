@@ -46,7 +46,7 @@ const WORTH_PACKING = 256;
 /** Channels that are summed tap after tap before the next ones: what they read should stay in a first-level cache. */
 const CHANNELS = 64;
 /** Weights up to this many elements stay in cache while all columns go by; larger ones are walked through once. */
-const RESIDENT = 64 * 1024;
+export const RESIDENT = 64 * 1024;
 
 export interface Correlation {
   readonly images: number;

@@ -1,6 +1,7 @@
 /**
- * Where offset correlations are quicker than the direct triangle, on the wasm target. Both are counted in steps of a register
- * tile, one position each; `bench/offset.ts` says how well that foretells what is measured.
+ * Where offset correlations are quicker than the direct triangle, and those with Winograd's rows than the others, on the wasm target. All
+ * are counted in steps of a register tile, one position each; `bench/offset.ts` and `bench/winograd.ts` say how well that foretells
+ * what is measured.
  */
 import type { Node } from '../../ir/graph.js';
 import { flagOf } from '../../ir/ops/declare.js';
@@ -8,8 +9,8 @@ import { product } from '../../ir/types.js';
 import { convolutionOfNode } from './contraction-convolution.js';
 import { flatOffsetsOf, MOST_SUMS } from './contraction-offsets.js';
 import { ceilDiv, tileShapes } from './contraction-tile.js';
-import { planWinogradMoment, ROWS as TILE_ROWS } from './contraction-winograd-moment-plan.js';
-import { POINTS } from './winograd.js';
+import { planWinogradMoment } from './contraction-winograd-moment-plan.js';
+import { POINTS, ROWS } from './winograd.js';
 
 /** Steps that it takes to begin a row of positions. */
 const ROW = 2;
@@ -20,7 +21,7 @@ const TRANSFORM = 2;
 const VISIT = 4;
 /** Measured gains are 0.95 to 2.5 times the expected ones, the more so the less is gained: nothing chosen was slower. */
 const LEAST_GAIN = 1.1;
-/** Gains of Winograd's rows were 0.75 to 1 times the expected ones, less where others use the caches (`bench/winograd.ts`). */
+/** Gains of Winograd's rows were 0.66 to 0.93 times the expected ones (`bench/winograd.ts`): what is chosen was 1.2 to 1.9 times as fast. */
 const LEAST_WINOGRAD_GAIN = 1.45;
 
 /** Register tiles that touch the lower triangle of n x n. */
@@ -67,7 +68,7 @@ export function winogradMomentGain(node: Node): number {
     for (const { count, distance } of plan.rows.pieces)
       all += (distance === 0 ? triangle(inputs) : tiles) * along(count);
   }
-  const transforms = TRANSFORM * panels * plan.rowBlocks * cols.input * TILE_ROWS * tileRows;
+  const transforms = TRANSFORM * panels * plan.rowBlocks * cols.input * ROWS * tileRows;
   const visits =
     tiles * ceilDiv(images, plan.imagesAtOnce) * flatOffsetsOf(cols).strips.length * (POINTS + plan.rows.pieces.length);
   const store = (STORE / 2) * tiles * product(kernel) ** 2;

@@ -8,6 +8,7 @@ import {
   add,
   div,
   type Expr,
+  f32,
   i32,
   le,
   letI,
@@ -48,11 +49,8 @@ import {
   when,
   within,
 } from './contraction-tile.js';
-import { isWorthwhile, POINTS, transformData, transformFilter, transformProducts } from './winograd.js';
+import { isWorthwhile, POINTS, ROWS, TAPS, transformData, transformFilter, transformProducts } from './winograd.js';
 
-/** Rows of output gradients that are summed together. */
-const ROWS = 4;
-const TAPS = 3;
 /** Elements of group memory for transformed images: a sixth of them, and of the gradients, is in use at a time. */
 const STAGE = 72 * 1024;
 /** Positions of a row up to which each tap has its copy; longer loops are worth less than here, where a copy is transformed as well. */
@@ -164,7 +162,7 @@ export function lowerWinogradGradient({ anchor, elements, finish, choice }: Cont
           (_, j): Expr =>
             j < count
               ? elements.at(dy, [add(image0, image), outputChannel, add(mul(add(row0, row), i32(ROWS)), i32(j)), col])
-              : { kind: 'const', type: 'f32', value: 0 },
+              : f32(0),
         ),
       ).map((g, p) => store('gradient', add(add(at, i32(p * gradientPoint)), col), g)),
     );

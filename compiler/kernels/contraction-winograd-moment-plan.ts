@@ -8,11 +8,8 @@ import type { AxisWindow } from './contraction-axes.js';
 import { convolutionOfNode } from './contraction-convolution.js';
 import { flatOffsetsOf, MOST_SUMS, offsetsOf, type Range } from './contraction-offsets.js';
 import { ceilDiv, evenly, type TileChoice, tileShapes } from './contraction-tile.js';
-import { POINTS } from './winograd.js';
+import { POINTS, ROWS, TAPS } from './winograd.js';
 
-/** Rows of positions that are summed together, and the distances at which they are. */
-export const ROWS = 4;
-export const DISTANCES = 3;
 /** Positions of a stage, a tile's rows counted as one: its two panels of a point stay in a first-level cache. */
 const POSITIONS = 256;
 /** Channels that are rows of one grid iteration. */
@@ -44,7 +41,7 @@ export interface RowPlan {
 
 /** Undefined where the window has not three rows side by side, or no rows in common. */
 export function rowPlanOf(w: AxisWindow): RowPlan | undefined {
-  if (w.kernel !== DISTANCES || w.stride !== 1 || w.dilation !== 1) return undefined;
+  if (w.kernel !== TAPS || w.stride !== 1 || w.dilation !== 1) return undefined;
   const offsets = offsetsOf(w).filter((o) => o.distance >= 0);
   if (offsets.some((o) => o.strips.length === 0)) return undefined;
   const strips = offsets.flatMap((o) => o.strips.map((s) => ({ ...s, distance: o.distance })));

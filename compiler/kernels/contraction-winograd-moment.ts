@@ -13,6 +13,7 @@ import {
   div,
   type Expr,
   eq,
+  f32,
   i32,
   le,
   letI,
@@ -42,8 +43,8 @@ import {
 import { flatOffsetsOf } from './contraction-offsets.js';
 import { secondMomentOf } from './contraction-second-moment.js';
 import { addTile, alloc, type Contraction, ceilDiv, clear, when } from './contraction-tile.js';
-import { DISTANCES, planWinogradMoment, ROWS } from './contraction-winograd-moment-plan.js';
-import { POINTS, transformData, transformFilter, transformProducts } from './winograd.js';
+import { planWinogradMoment } from './contraction-winograd-moment-plan.js';
+import { POINTS, ROWS, TAPS, transformData, transformFilter, transformProducts } from './winograd.js';
 
 export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
   const { anchor, choice, elements } = contraction;
@@ -65,7 +66,7 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
   const [height, width] = [down.input, across.input];
   const tileSize = mr * nr;
   // Behind the image's rows there are zeros, for the last tile.
-  const staged = Math.max(height, middle.lo + tileRows * ROWS + DISTANCES - 1);
+  const staged = Math.max(height, middle.lo + tileRows * ROWS + TAPS - 1);
   const row = width * nr;
   const imageSize = staged * row;
   const panelSize = imagesAtOnce * imageSize;
@@ -108,7 +109,7 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
                     add(i32((middle.lo + n) * row), e),
                   ),
                 )
-              : { kind: 'const', type: 'f32', value: 0 },
+              : f32(0),
         ),
       ).map((v, n) => store(into, add(add(to, i32(n * tiledPoint)), e), v)),
     );
@@ -203,7 +204,7 @@ export function lowerWinogradMoment(contraction: Contraction): Stmt[] {
       'vector',
       'e',
       tileSize,
-      transformProducts(products, DISTANCES).map((sum, distance) => {
+      transformProducts(products, TAPS).map((sum, distance) => {
         const at = add(add(ref('sumsAt'), add(mul(sx, i32(tileSize)), i32(main[distance] * colStrips * tileSize))), e);
         return store('sums', at, add(load('sums', at), sum));
       }),

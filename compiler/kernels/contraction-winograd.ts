@@ -24,12 +24,13 @@ import {
 } from '../../ir/kernel.js';
 import type { Axis, Phase } from './contraction-axes.js';
 import { convolutionOfNode } from './contraction-convolution.js';
-import { type Chunks, type Correlation, chunksOf, correlationOf } from './contraction-correlation.js';
+import { type Chunks, type Correlation, chunksOf, correlationOf, RESIDENT } from './contraction-correlation.js';
 import { planStages, type StagePlan, stageRange, stageRow, stageWidth } from './contraction-stage.js';
 import {
   alloc,
   type Contraction,
   ceilDiv,
+  clear,
   maybeLoop,
   roundUp,
   strips,
@@ -39,15 +40,12 @@ import {
   when,
   within,
 } from './contraction-tile.js';
-import { isWorthwhile, POINTS, transformData, transformFilter, transformProducts } from './winograd.js';
+import { isWorthwhile, POINTS, ROWS, TAPS, transformData, transformFilter, transformProducts } from './winograd.js';
 
-/** Rows of outputs that are computed together. */
-const ROWS = 4;
-const TAPS = 3;
 /** Elements of group memory for transformed images, beside weights that stay in a second-level cache, and beside those that do not. */
 const STAGE = 48 * 1024;
 const LARGE_STAGE = 192 * 1024;
-const RESIDENT = 64 * 1024;
+
 export function winogradPays(node: Node): boolean {
   if (node.op !== 'conv' && node.op !== 'conv_input_grad') return false;
   const conv = convolutionOfNode(node);
@@ -124,7 +122,7 @@ export function lowerWinograd(contraction: Contraction): Stmt[] {
             stageRow('lines', line, { cols: p.cols, plane, width }, (x) =>
               p.source(add(image0, image), add(mul(group, i32(p.channels)), c), ref('y'), x),
             ),
-            [loop('vector', 'col', width, [store('lines', add(line, col), { kind: 'const', type: 'f32', value: 0 })])],
+            clear('col', 'lines', line, width),
           ),
         ]),
         loop('serial', 'row', rows, [

@@ -19,12 +19,15 @@ export function isWorthwhile(
   { kernel, rows: { stride, dilation }, inputs, outputs }: Convolution,
   rows: number,
 ): boolean {
-  const isPlain = kernel[0] === 3 && stride === 1 && dilation === 1;
+  const isPlain = kernel[0] === TAPS && stride === 1 && dilation === 1;
   return isPlain && rows >= LEAST_ROWS && Math.min(inputs, outputs) >= LEAST_CHANNELS;
 }
 
+/** F(4, 3), and F(3, 4) with both in the other's place: neighbouring rows, and rows of taps. */
+export const ROWS = 4;
+export const TAPS = 3;
 /** Products, and elements of d. */
-export const POINTS = 6;
+export const POINTS = ROWS + TAPS - 1;
 const [A, B] = [3 / 4, 3 / 2];
 const [AA, BB] = [A * A, B * B];
 
