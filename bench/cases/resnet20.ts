@@ -125,6 +125,20 @@ async function threadsOverOne(context: Context, rows: Row[]): Promise<void> {
   }
 }
 
+/** Multiply-adds in one instruction, for who does without the same bits on every processor. */
+async function relaxed(context: Context, rows: Row[]): Promise<void> {
+  for (const optimizer of ['sgd', 'spngd'] as const) {
+    const what = `relaxed SIMD over plain, ${optimizer === 'sgd' ? 'SGD' : 'SP-NGD'} step`;
+    if (!wants(context, what)) continue;
+    const options = { batch: BATCH, optimizer, init: 'he-normal' } as const;
+    const [plain, fused] = [await own(optimizer), await trainer(resnet20(), { ...options, relaxedSimd: true })];
+    const contenders = [calls('plain', () => plain.step()), calls('fused', () => fused.step())];
+    const t = await interleave(contenders, context.clock, 2 * context.budget);
+    const detail = `${t.time('fused').toFixed(0)} ms against ${t.time('plain').toFixed(0)} ms`;
+    rows.push({ what, measured: `${t.faster('fused', 'plain').toFixed(2)} x`, detail });
+  }
+}
+
 async function overhead(context: Context, rows: Row[]): Promise<void> {
   if (!wants(context, 'overhead')) return;
   const [sgd, fresh, stale] = [await own('sgd'), await own('spngd'), await own('spngd', 1, 'adaptive')];
@@ -166,6 +180,7 @@ export const resnet: Case = {
     if (peer) await againstTorch(context, peer, rows);
     await overhead(context, rows);
     await threadsOverOne(context, rows);
+    await relaxed(context, rows);
     return rows;
   },
 };
