@@ -29,8 +29,7 @@ export const elementwiseGradients = {
   // 2 / sqrt(pi) exp(-x^2)
   erf: unary((s, x) => s.b.mul(s.b.node('exp', [s.b.neg(s.b.mul(x, x))]), s.scalar(2 / Math.sqrt(Math.PI)))),
   sigmoid: unary((s, _x, y) => s.b.mul(y, s.b.sub(s.scalar(1), y))),
-  // y > 0 exactly where x > 0, so x need not be kept. At 0 the gradient is 0.
-  relu: (s) => [() => where(s, less(s, s.scalar(0), s.y[0]))],
+  relu: (s) => [() => s.b.node('relu_grad', [s.y[0], s.dy])],
   sign: constantPieces,
   floor: constantPieces,
   is_finite: logical,

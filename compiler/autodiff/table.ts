@@ -9,6 +9,7 @@ import { reductionGradients } from './reductions.js';
 import type { NoGradient, Rule } from './rule.js';
 import { viewGradients } from './views.js';
 
+const notTwice: NoGradient = { none: 'it is itself a gradient; second derivatives are not taken' };
 const afterwards: NoGradient = { none: 'it belongs to the update, which no loss depends on' };
 
 export const gradients: Readonly<Record<OpName, Rule | NoGradient>> = {
@@ -18,6 +19,19 @@ export const gradients: Readonly<Record<OpName, Rule | NoGradient>> = {
   ...contractionGradients,
   ...poolingGradients,
   ...normalizationGradients,
+  relu_grad: notTwice,
+  moving_average: { none: 'running statistics are for use, not for training' },
+  // What batch normalisation is expanded into, behind autodiff.
+  rstd: afterwards,
+  channel_affine: afterwards,
+  weighted_square: afterwards,
+  normalized_product: afterwards,
+  batch_norm_input_grad: afterwards,
+  pi: afterwards,
+  momentum_step: afterwards,
+  if_finite: afterwards,
+  unit_products: afterwards,
+  unit_natural: afterwards,
   second_moment: afterwards,
   patch_second_moment: afterwards,
   trace: afterwards,

@@ -35,9 +35,7 @@ const width = (factor: Value): number => {
 export function splitDamping(b: Builder, A: Value, G: Value, damping: Value, keep: Keep = everyStep): Shifts {
   const trace = (factor: Value) => b.node('trace', [factor]);
   const pi = keep.pi(tensor('f32', A.type.shape.slice(0, -2)), () => {
-    const ratio = b.div(b.mul(trace(A), b.fill(width(G) / width(A))), trace(G));
-    const sound = b.node('and', [b.node('is_finite', [ratio]), b.node('less', [b.fill(0), ratio])]);
-    return b.select(sound, b.sqrt(ratio), b.fill(1), 'pi');
+    return b.node('pi', [trace(A), trace(G)], { attrs: { ratio: width(G) / width(A) } });
   });
   const root = b.sqrt(damping);
   return { shiftA: keep.shift('A', () => b.mul(pi, root)), shiftG: keep.shift('G', () => b.div(root, pi)) };

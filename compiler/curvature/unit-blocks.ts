@@ -14,10 +14,7 @@ import type { Value } from '../../ir/graph.js';
  * @returns f32[3, C]
  */
 export function unitFisher(b: Builder, gammaRows: Value, betaRows: Value, count: Value): Value {
-  const channels = gammaRows.type.shape[1];
-  const row = (u: Value, v: Value) => b.reshape(b.sum(b.mul(u, v), [0]), [1, channels]);
-  const rows = [row(gammaRows, gammaRows), row(gammaRows, betaRows), row(betaRows, betaRows)];
-  return b.mul(b.node('concat', rows, { attrs: { axis: 0 } }), count);
+  return b.mul(b.sum(b.node('unit_products', [gammaRows, betaRows]), [0]), count);
 }
 
 /**
@@ -34,13 +31,6 @@ export function solveUnitBlocks(
   beta: Value,
   damping: Value,
 ): { readonly gamma: Value; readonly beta: Value } {
-  const row = (i: number) => b.reshape(b.sliceAxis(fisher, 0, i, i + 1), [fisher.type.shape[1]]);
-  const gg = b.add(row(0), damping);
-  const gb = row(1);
-  const bb = b.add(row(2), damping);
-  const determinant = b.sub(b.mul(gg, bb), b.mul(gb, gb));
-  return {
-    gamma: b.div(b.sub(b.mul(bb, gamma), b.mul(gb, beta)), determinant),
-    beta: b.div(b.sub(b.mul(gg, beta), b.mul(gb, gamma)), determinant),
-  };
+  const solve = (shift: boolean) => b.node('unit_natural', [fisher, gamma, beta, damping], { attrs: { shift } });
+  return { gamma: solve(false), beta: solve(true) };
 }

@@ -7,6 +7,7 @@ import type { Node, Value } from '../../ir/graph.js';
 import {
   add,
   and,
+  div,
   type Expr,
   i32,
   type KernelType,
@@ -21,7 +22,8 @@ import {
   sub,
   unary,
 } from '../../ir/kernel.js';
-import { intsOf, numberOf } from '../../ir/ops/declare.js';
+import { flagOf, intsOf, numberOf } from '../../ir/ops/declare.js';
+import { axisOfOperand, formulaOps } from '../../ir/ops/formulas.js';
 import { MIX_1, MIX_2 } from '../../ir/random.js';
 import { concrete, type DType, storedCount } from '../../ir/types.js';
 import { alignedIndex, alignments } from './alignment.js';
@@ -128,12 +130,7 @@ export class Elements {
 
   private compute(node: Node, index: Index, guard: Expr | undefined): Expr {
     if (isScalarOp(node.op)) {
-      const result = spaceOf(node.results[0].type);
-      const args = node.operands.map((o) => {
-        // Beside a packed result an operand is packed alike, or a scalar.
-        const own = storedCount(o.type) === 1 ? spaceOf(o.type).map(() => 1) : spaceOf(o.type);
-        return this.at(o, broadcastIndex(index, own, result), guard);
-      });
+      const args = node.operands.map((o, k) => this.at(o, operandIndex(node, k, index), guard));
       return scalarRules[node.op](args, node);
     }
     const view = viewRules[node.op];
@@ -149,9 +146,24 @@ export class Elements {
   }
 }
 
+/** The index in the k-th operand of an elementwise node of what an element of its result needs. */
+function operandIndex(node: Node, k: number, index: Index): Index {
+  const { type } = node.operands[k];
+  if (isFormula(node.op)) {
+    const role = formulaOps[node.op].operands[k];
+    if (role === 'element') return index;
+    return role === 'scalar' ? [] : [index[axisOfOperand[role]]];
+  }
+  // Beside a packed result an operand is packed alike, or a scalar.
+  const own = storedCount(type) === 1 ? spaceOf(type).map(() => 1) : spaceOf(type);
+  return broadcastIndex(index, own, spaceOf(node.results[0].type));
+}
+
+const isFormula = (op: string): op is keyof typeof formulaOps => Object.hasOwn(formulaOps, op);
+
 type ViewRule = (node: Node, index: Index, guard: Expr | undefined, elements: Elements) => Expr;
 
-/** Element expressions of views, sources and random numbers: mostly index maps. */
+/** Element expressions of views, sources, random numbers and 2x2 blocks: mostly index maps. */
 const viewRules: Readonly<Record<string, ViewRule>> = {
   reshape: (node, index, guard, e) => {
     const [x] = node.operands;
@@ -221,6 +233,20 @@ const viewRules: Readonly<Record<string, ViewRule>> = {
     const batch = flatten(index.slice(0, -2), shape.slice(0, -2));
     const [i, j] = index.slice(-2);
     return e.at(node.operands[0], [add(mul(batch, i32((n * (n + 1)) / 2)), packedOffset(i, j))], guard);
+  },
+  unit_products: (node, index, guard, e) => {
+    const [n, row, c] = index;
+    const [gamma, beta] = node.operands.map((rows) => e.at(rows, [n, c], guard));
+    return mul(select(lt(row, i32(2)), gamma, beta), select(lt(row, i32(1)), gamma, beta));
+  },
+  unit_natural: (node, index, guard, e) => {
+    const [fisher, gamma, beta, damping] = node.operands;
+    const row = (r: number): Expr => e.at(fisher, [i32(r), ...index], guard);
+    const [g, b, lambda] = [e.at(gamma, index, guard), e.at(beta, index, guard), e.at(damping, [], guard)];
+    const [gg, gb, bb] = [add(row(0), lambda), row(1), add(row(2), lambda)];
+    const determinant = sub(mul(gg, bb), mul(gb, gb));
+    const solved = flagOf(node.attrs, 'shift') ? sub(mul(gg, b), mul(gb, g)) : sub(mul(bb, g), mul(gb, b));
+    return div(solved, determinant);
   },
   fill: (node) => constant(node.results[0].type.dtype, numberOf(node.attrs, 'value')),
   iota: (node, index) => {

@@ -20,11 +20,12 @@ import {
   sub,
   unary,
 } from '../../ir/kernel.js';
-import { stringOf } from '../../ir/ops/declare.js';
+import { numberOf, stringOf } from '../../ir/ops/declare.js';
 import type { elementwiseOps } from '../../ir/ops/elementwise.js';
+import type { formulaOps } from '../../ir/ops/formulas.js';
 import type { DType } from '../../ir/types.js';
 
-type ElementwiseOp = keyof typeof elementwiseOps;
+type ScalarOp = keyof typeof elementwiseOps | keyof typeof formulaOps;
 type Rule = (args: readonly Expr[], node: Node) => Expr;
 
 /** A constant of a graph dtype as a register value. */
@@ -75,6 +76,11 @@ function power(x: Expr, y: Expr): Expr {
   return select(eq(y, f32(0)), f32(1), signed);
 }
 
+const finite = (x: Expr): Expr => lt(unary('abs', x), f32(Number.POSITIVE_INFINITY));
+const normalized = (x: Expr, mean: Expr, rstd: Expr): Expr => mul(sub(x, mean), rstd);
+/** An attribute as a constant. */
+const fixed = (node: Node, name: string): Expr => f32(numberOf(node.attrs, name));
+
 export const scalarRules = {
   neg: ([x]) => unary('neg', x),
   abs: ([x]) => unary('abs', x),
@@ -89,7 +95,7 @@ export const scalarRules = {
   // Zero and NaN are their own sign.
   sign: ([x]) => select(lt(f32(0), x), f32(1), select(lt(x, f32(0)), f32(-1), x)),
   floor: ([x]) => unary('floor', x),
-  is_finite: ([x]) => lt(unary('abs', x), f32(Number.POSITIVE_INFINITY)),
+  is_finite: ([x]) => finite(x),
   not: ([x]) => unary('not', x),
   cast: ([x], node) => convert(x, node.operands[0].type.dtype, stringOf(node.attrs, 'dtype') as DType),
   add: ([a, b]) => add(a, b),
@@ -104,8 +110,30 @@ export const scalarRules = {
   and: ([a, b]) => and(a, b),
   or: ([a, b]) => ({ kind: 'binary', op: 'or', a, b }),
   select: ([c, a, b]) => select(c, a, b),
-} satisfies Record<ElementwiseOp, Rule>;
+  relu_grad: ([y, dy]) => select(lt(f32(0), y), dy, f32(0)),
+  moving_average: ([old, fresh], node) => {
+    const momentum = numberOf(node.attrs, 'momentum');
+    return add(mul(old, f32(momentum)), mul(fresh, f32(1 - momentum)));
+  },
+  rstd: ([variance], node) => div(f32(1), unary('sqrt', add(variance, fixed(node, 'epsilon')))),
+  channel_affine: ([x, mean, scale, shift]) => add(mul(sub(x, mean), scale), shift),
+  weighted_square: ([x, mean, valid]) => mul(mul(sub(x, mean), sub(x, mean)), valid),
+  normalized_product: ([dy, x, mean, rstd]) => mul(dy, normalized(x, mean, rstd)),
+  batch_norm_input_grad: ([dy, x, mean, rstd, scale, gammaMean, betaMean, valid]) => {
+    const projected = add(betaMean, mul(normalized(x, mean, rstd), gammaMean));
+    return mul(sub(dy, mul(valid, projected)), scale);
+  },
+  pi: ([traceA, traceG], node) => {
+    const ratio = div(mul(traceA, fixed(node, 'ratio')), traceG);
+    return select(and(finite(ratio), lt(f32(0), ratio)), unary('sqrt', ratio), f32(1));
+  },
+  momentum_step: ([direction, rate, velocity, momentum, test]) => {
+    const step = add(mul(direction, rate), mul(velocity, momentum));
+    return test ? select(finite(test), step, velocity) : step;
+  },
+  if_finite: ([test, value, otherwise]) => select(finite(test), value, otherwise),
+} satisfies Record<ScalarOp, Rule>;
 
-export function isScalarOp(op: string): op is ElementwiseOp {
+export function isScalarOp(op: string): op is ScalarOp {
   return Object.hasOwn(scalarRules, op);
 }

@@ -87,13 +87,13 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
     b.loc = passLoc(PASS, t.gradient.loc);
     const width = spngd ? outputWidth(factors.get(`${t.name}.G`)) : undefined;
     const rescale = (w: Value) => (width ? rescaled(b, w, width, options.weightRescaling ?? 'off') : w);
-    const step = (): Value => {
-      if (t.preconditioned) return stepAlong(b, t, naturalStep, plainStep);
-      if (!trust || !isWeight(t.weight)) return stepAlong(b, t, plainStep, plainStep);
+    const rates = (): Rates => {
+      if (t.preconditioned) return { step: naturalStep, decay: plainStep };
+      if (!trust || !isWeight(t.weight)) return { step: plainStep, decay: plainStep };
       const scaled = b.mul(plainStep, trustRatio(b, t.weight, t.gradient, trust, t.decay));
-      return stepAlong(b, t, scaled, scaled);
+      return { step: scaled, decay: scaled };
     };
-    state.push(advance(b, t, step, momentum, rescale));
+    state.push(advance(b, t, rates, momentum, rescale));
   }
   b.loc = passLoc(PASS);
   const extra = [
@@ -161,12 +161,23 @@ function directionOf(
   return [{ name, weight, gradient, direction, decay, preconditioned: natural !== undefined, dot }];
 }
 
-/** step u + decayStep decay w: both steps are -lr, scaled by a clip or a trust ratio. */
-function stepAlong(b: Builder, { direction, decay, weight }: Trained, step: Value, decayStep: Value): Value {
-  if (!decay) return b.mul(direction, step);
+/** What a direction and a weight's decay are multiplied by: -lr, scaled by a clip or a trust ratio. f32[] each. */
+interface Rates {
+  readonly step: Value;
+  readonly decay: Value;
+}
+
+/** rates.step u + rates.decay decay w + momentum v; v itself where the direction is not finite. */
+function stepFrom(b: Builder, t: Trained, before: Value, rates: Rates, momentum: Value, name: string): Value {
+  const { direction, decay, weight, dot } = t;
+  const step = (u: Value) =>
+    b.node('momentum_step', [u, rates.step, before, momentum, ...(dot ? [dot] : [])], { name });
+  if (!decay) return step(direction);
   const decayed = b.mul(weight, decay);
-  if (step === decayStep) return b.mul(b.add(direction, decayed), step);
-  return b.add(b.mul(direction, step), b.mul(decayed, decayStep));
+  if (rates.step === rates.decay) return step(b.add(direction, decayed));
+  const along = b.add(b.mul(direction, rates.step), b.mul(decayed, rates.decay));
+  const velocity = b.add(along, b.mul(before, momentum));
+  return dot ? b.node('if_finite', [dot, velocity, before], { name }) : velocity;
 }
 
 /** d_out of eq 24, as the curvature pass found it: the width of the layer's factor G. Undefined for what is no layer's weight. */
@@ -175,15 +186,20 @@ function outputWidth(factor: StateEntry | undefined): number | undefined {
 }
 
 /** Moves one parameter and gives its velocity's state. */
-function advance(b: Builder, t: Trained, step: () => Value, momentum: Value, rescale: (w: Value) => Value): StateEntry {
+function advance(
+  b: Builder,
+  t: Trained,
+  rates: () => Rates,
+  momentum: Value,
+  rescale: (w: Value) => Value,
+): StateEntry {
   const name = `${t.name}.velocity`;
   if (b.has(name)) throw stateName(name, b.loc);
   const before = b.read(name, t.weight.type);
-  const sound = t.dot && b.node('is_finite', [t.dot]);
-  const velocity = b.add(step(), b.mul(before, momentum));
+  const velocity = stepFrom(b, t, before, rates(), momentum, `${name}.next`);
   const weight = rescale(b.add(t.weight, velocity));
-  b.update(name, sound ? b.select(sound, velocity, before, `${name}.next`) : velocity);
-  b.update(t.name, sound ? b.select(sound, weight, t.weight, `${t.name}.next`) : weight);
+  b.update(name, velocity);
+  b.update(t.name, t.dot ? b.node('if_finite', [t.dot, weight, t.weight], { name: `${t.name}.next` }) : weight);
   return {
     name,
     type: t.weight.type,

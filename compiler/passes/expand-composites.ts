@@ -15,12 +15,6 @@ function shifted(b: Builder, x: Value, axis: number): Value {
   return b.sub(x, b.node('reduce_max', [x], { attrs: { axes: [axis], keep: true }, name: `${x.name}.max` }));
 }
 
-/** A per-channel vector [C] as [1, C, 1, ...] for a tensor of x's rank. */
-function perChannel(b: Builder, v: Value, x: Value): Value {
-  const rank = x.type.shape.length;
-  return b.reshape(v, [1, v.type.shape[0], ...new Array<number>(rank - 2).fill(1)]);
-}
-
 /** A per-example vector [N] as [N, 1, ...]. */
 function perExample(b: Builder, v: Value, rank: number): Value {
   return b.reshape(v, [v.type.shape[0], ...new Array<number>(rank - 1).fill(1)]);
@@ -34,9 +28,8 @@ function elements(b: Builder, valid: Value, x: Value): Value {
 
 const allButChannel = (x: Value): number[] => x.type.shape.map((_, i) => i).filter((i) => i !== 1);
 
-function reciprocalDeviation(b: Builder, variance: Value, epsilon: number): Value {
-  return b.node('reciprocal', [b.sqrt(b.add(variance, b.fill(epsilon)))]);
-}
+const rstd = (b: Builder, variance: Value, epsilon: number): Value =>
+  b.node('rstd', [variance], { attrs: { epsilon } });
 
 const rules: Partial<Record<OpName, Expand>> = {
   softmax: (node, [x], b) => {
@@ -55,30 +48,26 @@ const rules: Partial<Record<OpName, Expand>> = {
     const weight = perExample(b, valid, x.type.shape.length);
     const count = elements(b, valid, x);
     const mu = b.div(b.sum(b.mul(x, weight), allButChannel(x)), count, mean.name);
-    const centred = b.sub(x, perChannel(b, mu, x));
-    const v = b.div(b.sum(b.mul(b.mul(centred, centred), weight), allButChannel(x)), count, variance.name);
-    const scale = b.mul(gamma, reciprocalDeviation(b, v, node.attrs.epsilon as number));
-    return [b.add(b.mul(centred, perChannel(b, scale, x)), perChannel(b, beta, x), y.name), mu, v];
+    const v = b.div(b.sum(b.node('weighted_square', [x, mu, valid]), allButChannel(x)), count, variance.name);
+    const scale = b.mul(gamma, rstd(b, v, node.attrs.epsilon as number));
+    return [b.node('channel_affine', [x, mu, scale, beta], { name: y.name }), mu, v];
   },
   batch_norm_grad: (node, [x, dy, gamma, mean, variance, valid], b) => {
     const [dx, gammaRows, betaRows] = node.results;
     const positions = x.type.shape.map((_, i) => i).slice(2);
-    const deviation = reciprocalDeviation(b, variance, node.attrs.epsilon as number);
-    const centred = b.sub(x, perChannel(b, mean, x));
-    const xhat = b.mul(centred, perChannel(b, deviation, x));
-    const byGamma = b.sum(b.mul(dy, xhat), positions, false, gammaRows.name);
+    const deviation = rstd(b, variance, node.attrs.epsilon as number);
+    const product = b.node('normalized_product', [dy, x, mean, deviation]);
+    const byGamma = b.sum(product, positions, false, gammaRows.name);
     const byBeta = b.sum(dy, positions, false, betaRows.name);
     const count = elements(b, valid, x);
-    const meanGamma = perChannel(b, b.div(b.sum(byGamma, [0]), count), x);
-    const meanBeta = perChannel(b, b.div(b.sum(byBeta, [0]), count), x);
-    const weight = perExample(b, valid, x.type.shape.length);
-    const inner = b.sub(dy, b.mul(weight, b.add(meanBeta, b.mul(xhat, meanGamma))));
-    return [b.mul(inner, perChannel(b, b.mul(gamma, deviation), x), dx.name), byGamma, byBeta];
+    const [gammaMean, betaMean] = [byGamma, byBeta].map((rows) => b.div(b.sum(rows, [0]), count));
+    const scale = b.mul(gamma, deviation);
+    const operands = [dy, x, mean, deviation, scale, gammaMean, betaMean, valid];
+    return [b.node('batch_norm_input_grad', operands, { name: dx.name }), byGamma, byBeta];
   },
   batch_norm_inference: (node, [x, gamma, beta, mean, variance], b) => {
-    const scale = b.mul(gamma, reciprocalDeviation(b, variance, node.attrs.epsilon as number));
-    const centred = b.sub(x, perChannel(b, mean, x));
-    return [b.add(b.mul(centred, perChannel(b, scale, x)), perChannel(b, beta, x), node.results[0].name)];
+    const scale = b.mul(gamma, rstd(b, variance, node.attrs.epsilon as number));
+    return [b.node('channel_affine', [x, mean, scale, beta], { name: node.results[0].name })];
   },
 };
 

@@ -6,6 +6,7 @@ import { contractionOps } from './contractions.js';
 import { curvatureOps } from './curvature.js';
 import type { OpDef } from './declare.js';
 import { elementwiseOps } from './elementwise.js';
+import { formulaOps, unitBlockOps } from './formulas.js';
 import { historyOps } from './history.js';
 import { normalizationOps } from './normalization.js';
 import { poolingOps } from './pooling.js';
@@ -14,6 +15,8 @@ import { viewOps } from './views.js';
 
 const table = {
   ...elementwiseOps,
+  ...formulaOps,
+  ...unitBlockOps,
   ...viewOps,
   ...reductionOps,
   ...contractionOps,

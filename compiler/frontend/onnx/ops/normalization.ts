@@ -9,8 +9,7 @@ import { positions } from './window.js';
 
 /** running = running * momentum + statistic * (1 - momentum), as ONNX defines it; several nodes may move one statistic. */
 function move(n: NodeImport, running: Value, statistic: Value, momentum: number): Value {
-  const old = n.op('mul', [n.pass.current(running), n.scalar(momentum)]);
-  const moved = n.op('add', [old, n.op('mul', [statistic, n.scalar(1 - momentum)])]);
+  const moved = n.op('moving_average', [n.pass.current(running), statistic], { momentum });
   n.pass.replace(running, moved);
   return moved;
 }
