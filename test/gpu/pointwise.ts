@@ -3,6 +3,7 @@
  */
 import type { Value } from '../../ir/graph.js';
 import { elementwiseOps } from '../../ir/ops/elementwise.js';
+import { formulaOps } from '../../ir/ops/formulas.js';
 import { type OpName, ops } from '../../ir/ops/table.js';
 import { type DType, product, symmetric, tensor } from '../../ir/types.js';
 import { builder, isDenormal, noise, type Problem, problem } from './problem.js';
@@ -117,6 +118,36 @@ function conversions(): Problem {
   return problem('pointwise: bytes and conversions', b.finish(), [], { inputs });
 }
 
+/** A formula over a tensor with channels and examples, its operands as they lie in memory. */
+function formula(op: keyof typeof formulaOps, shape: readonly [number, number, ...number[]]): Problem {
+  const b = builder();
+  const { operands, attrs = {} } = formulaOps[op];
+  const values: Record<string, number> = { momentum: 0.9, epsilon: 1e-3, ratio: 1.5 };
+  const inputs: Record<string, ArrayLike<number>> = {};
+  const given = operands.map((role, i) => {
+    const own = { element: shape, example: [shape[0]], channel: [shape[1]], scalar: [] }[role];
+    const x = noise(product(own), i + 1);
+    inputs[`x${i}`] = op === 'rstd' || op === 'pi' ? x.map((v) => Math.abs(v) + 0.1) : x;
+    return b.input(`x${i}`, tensor('f32', own));
+  });
+  b.output('y', b.node(op, given, { attrs: Object.fromEntries(Object.keys(attrs).map((a) => [a, values[a]])) }));
+  return problem(`pointwise: ${op} [${shape}]`, b.finish(), [], { inputs: () => inputs });
+}
+
+function unitBlocks(n: number, c: number): Problem {
+  const b = builder();
+  const [gamma, beta] = ['gamma', 'beta'].map((name) => b.input(name, tensor('f32', [n, c])));
+  const products = b.node('unit_products', [gamma, beta]);
+  b.output('products', products);
+  const fisher = b.sum(products, [0]);
+  const [g, s] = [b.sum(gamma, [0]), b.sum(beta, [0])];
+  for (const shift of [false, true])
+    b.output(`natural ${shift}`, b.node('unit_natural', [fisher, g, s, b.fill(0.5)], { attrs: { shift } }));
+  return problem(`pointwise: 2x2 blocks of ${n} examples, ${c} channels`, b.finish());
+}
+
+const formulas = Object.keys(formulaOps) as (keyof typeof formulaOps)[];
+
 function view(op: OpName, shape: readonly number[], attrs: Record<string, unknown>): Problem {
   const b = builder();
   const x = b.input('x', tensor('f32', shape));
@@ -173,6 +204,9 @@ function update(shape: readonly number[], large = false): Problem {
 export const pointwiseProblems: readonly Problem[] = [
   ...elementwise.flatMap(ordinary),
   ...elementwise.flatMap(extreme),
+  ...formulas.flatMap((op) => [formula(op, [4, 3, 5, 5]), formula(op, [3, 70]), formula(op, [1, 3, 1, 1])]),
+  unitBlocks(5, 7),
+  unitBlocks(33, 1),
   integers(),
   conversions(),
   update([6, 5]),

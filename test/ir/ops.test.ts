@@ -8,6 +8,7 @@ import { evaluateOp, inferTypes, type OpCases, typeOf } from './ops/case.js';
 import { contractionCases } from './ops/contractions.js';
 import { curvatureCases } from './ops/curvature.js';
 import { elementwiseCases } from './ops/elementwise.js';
+import { formulaCases } from './ops/formulas.js';
 import { historyCases } from './ops/history.js';
 import { normalizationCases } from './ops/normalization.js';
 import { poolingCases } from './ops/pooling.js';
@@ -16,6 +17,7 @@ import { viewCases } from './ops/views.js';
 
 const cases: Record<OpName, OpCases> = {
   ...elementwiseCases,
+  ...formulaCases,
   ...viewCases,
   ...reductionCases,
   ...contractionCases,

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Builder } from '../../ir/builder.js';
 import type { Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
+import { formulaOps } from '../../ir/ops/formulas.js';
 import type { OpName } from '../../ir/ops/table.js';
 import { type DType, product, symmetric, tensor } from '../../ir/types.js';
 import { agrees, noise } from './execute.js';
@@ -98,6 +99,63 @@ describe('elementwise ops', () => {
       i: [0, 1, -1, 5, 0, 0, 7, -9, 2],
       u: [0, 255, 3, 4, 5, 0, 7, 128, 200],
     });
+  });
+});
+
+describe('formulas', () => {
+  const values = { momentum: 0.9, epsilon: 1e-3, ratio: 1.5 };
+  const shapes = [
+    [4, 3, 5, 5],
+    [2, 9],
+    [1, 3, 1, 1],
+    [3, 1, 7],
+    [1, 1],
+  ];
+  it.each(Object.entries(formulaOps))('%s', (op, { operands, arity, attrs }) => {
+    const of = Object.fromEntries(Object.entries(values).filter(([name]) => name in (attrs ?? {})));
+    const positive = op === 'rstd' || op === 'pi';
+    for (const shape of shapes)
+      for (const count of new Set(arity))
+        for (const computed of [false, true]) {
+          const b = builder();
+          const inputs: Record<string, Float64Array> = {};
+          const given = operands.slice(0, count).map((role, i) => {
+            const own = { element: shape, example: [shape[0]], channel: [shape[1]], scalar: [] }[role];
+            inputs[`x${i}`] = noise(product(own), i + 1).map((x) => (positive ? Math.abs(x) + 0.1 : x));
+            const x = b.input(`x${i}`, tensor('f32', own));
+            return computed ? b.add(x, b.fill(0.25)) : x;
+          });
+          b.output('y', b.node(op as OpName, given, { attrs: of }));
+          agrees(b.finish(), inputs);
+        }
+  });
+
+  it('whose test is not finite', () => {
+    for (const test of [Number.NaN, Number.POSITIVE_INFINITY, 0]) {
+      const b = builder();
+      const [u, v] = [b.input('u', tensor('f32', [9])), b.input('v', tensor('f32', [9]))];
+      const [t, c] = [b.input('t', tensor('f32', [])), b.fill(0.5)];
+      b.output('step', b.node('momentum_step', [u, c, v, c, t]));
+      b.output('kept', b.node('if_finite', [t, u, v]));
+      agrees(b.finish(), { u: noise(9, 1), v: noise(9, 2), t: [test] });
+    }
+  });
+
+  it.each([
+    [5, 7],
+    [1, 4],
+    [33, 1],
+  ])('2x2 blocks of %i examples, %i channels', (n, c) => {
+    const b = builder();
+    const [gamma, beta] = ['gamma', 'beta'].map((name) => b.input(name, tensor('f32', [n, c])));
+    const products = b.node('unit_products', [gamma, beta]);
+    b.output('products', products);
+    const fisher = b.sum(products, [0]);
+    b.output('fisher', fisher);
+    const [g, s] = [b.sum(gamma, [0]), b.sum(beta, [0])];
+    for (const shift of [false, true])
+      b.output(`natural${shift}`, b.node('unit_natural', [fisher, g, s, b.fill(0.5)], { attrs: { shift } }));
+    agrees(b.finish(), { gamma: noise(n * c, 1), beta: noise(n * c, 2) });
   });
 });
 
