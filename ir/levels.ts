@@ -50,6 +50,7 @@ export const firstLevel = {
   broadcast: 'model',
   slice: 'model',
   concat: 'model',
+  stack: 'train',
   pad: 'model',
   fill: 'model',
   iota: 'model',

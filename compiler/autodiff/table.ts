@@ -35,6 +35,7 @@ export const gradients: Readonly<Record<OpName, Rule | NoGradient>> = {
   second_moment: afterwards,
   patch_second_moment: afterwards,
   trace: afterwards,
+  stack: afterwards,
   damped_inverse: afterwards,
   shift_history: afterwards,
   unpack: afterwards,

@@ -121,7 +121,7 @@ export class Ledger {
     const { b } = this;
     if (this.staleness !== 'off') return undefined;
     if (this.failureCounts.length === 0) return b.fill(0, [], 'f32', 'failed_inversions');
-    const each = this.failureCounts.map((f) => b.reshape(b.sumAll(f), [1]));
-    return b.sumAll(b.node('concat', each, { attrs: { axis: 0 } }), 'failed_inversions');
+    const each = this.failureCounts.map((f) => b.sumAll(f));
+    return b.sumAll(b.node('stack', each), 'failed_inversions');
   }
 }

@@ -64,9 +64,12 @@ const formulas: Partial<Record<OpName, number>> = {
   unit_natural: 10,
 };
 
+/** Whether the elements of the result come from several operands. */
+export const joins = ({ op }: Node): boolean => op === 'concat' || op === 'stack';
+
 /** Cost of one element, in additions: views move, sources are constants. */
 export function elementCost(node: Node): number {
   if (ops[node.op].fuse === 'source') return 0;
-  if (ops[node.op].fuse === 'view') return node.op === 'concat' ? node.operands.length - 1 : 0;
+  if (ops[node.op].fuse === 'view') return joins(node) ? node.operands.length - 1 : 0;
   return formulas[node.op] ?? (expensive.has(node.op) ? 8 : slow.has(node.op) ? 2 : 1);
 }

@@ -161,6 +161,25 @@ function operandIndex(node: Node, k: number, index: Index): Index {
 
 const isFormula = (op: string): op is keyof typeof formulaOps => Object.hasOwn(formulaOps, op);
 
+/** What the operand gives in whose part `i` lies, the k-th from starts[k] on; `part` is told in which cases it is used. */
+function chooseOperand(
+  i: Expr,
+  starts: readonly number[],
+  guard: Expr | undefined,
+  part: (k: number, guard: Expr | undefined) => Expr,
+): Expr {
+  const last = starts.length - 1;
+  if (last === 0) return part(0, guard);
+  const within = (cond: Expr): Expr => (guard ? and(guard, cond) : cond);
+  let chain = part(last, within(lt(i32(starts[last] - 1), i)));
+  for (let k = last - 1; k >= 0; k--) {
+    const below = lt(i, i32(starts[k + 1]));
+    const cond = k === 0 ? below : and(below, lt(i32(starts[k] - 1), i));
+    chain = select(below, part(k, within(cond)), chain);
+  }
+  return chain;
+}
+
 type ViewRule = (node: Node, index: Index, guard: Expr | undefined, elements: Elements) => Expr;
 
 /** Element expressions of views, sources, random numbers and 2x2 blocks: mostly index maps. */
@@ -211,22 +230,18 @@ const viewRules: Readonly<Record<string, ViewRule>> = {
       starts.push(size);
       size += concrete(o.type.shape)[axis];
     }
-    const i = index[axis];
-    const last = node.operands.length - 1;
-    const part = (k: number, cond: Expr | undefined): Expr => {
+    return chooseOperand(index[axis], starts, guard, (k, guard) => {
       const at = index.map((v, d) => (d === axis ? sub(v, i32(starts[k])) : v));
-      const both = cond && guard ? and(guard, cond) : (cond ?? guard);
-      return e.at(node.operands[k], at, both);
-    };
-    if (last === 0) return part(0, undefined);
-    let chain = part(last, lt(i32(starts[last] - 1), i));
-    for (let k = last - 1; k >= 0; k--) {
-      const below = lt(i, i32(starts[k + 1]));
-      const cond = k === 0 ? below : and(below, lt(i32(starts[k] - 1), i));
-      chain = select(below, part(k, cond), chain);
-    }
-    return chain;
+      return e.at(node.operands[k], at, guard);
+    });
   },
+  stack: (node, [i], guard, e) =>
+    chooseOperand(
+      i,
+      node.operands.map((_, k) => k),
+      guard,
+      (k, guard) => e.at(node.operands[k], [], guard),
+    ),
   unpack: (node, index, guard, e) => {
     const shape = concrete(node.results[0].type.shape);
     const n = shape[shape.length - 1];

@@ -6,6 +6,7 @@
 import type { Node, Value } from '../../ir/graph.js';
 import { intsOf } from '../../ir/ops/declare.js';
 import { printShape, shapeEquals, storedCount } from '../../ir/types.js';
+import { joins } from './archetype.js';
 import type { Region } from './region.js';
 import type { Precedence } from './schedule.js';
 
@@ -142,8 +143,8 @@ function nests(group: readonly Region[]): readonly (readonly Node[])[] {
   const byShape = new Map<string, Set<Node>>();
   const parts: Set<Node>[] = [];
   for (const region of group) {
-    const joins = region.nodes.some((n) => n.op === 'concat' && region.outputs.includes(n.results[0]));
-    const shape = joins ? undefined : commonShape(region);
+    const apart = region.nodes.some((n) => joins(n) && region.outputs.includes(n.results[0]));
+    const shape = apart ? undefined : commonShape(region);
     const known = shape === undefined ? undefined : byShape.get(shape);
     if (known) {
       for (const n of region.nodes) known.add(n);

@@ -7,7 +7,7 @@ import type { Func, Value } from '../../ir/graph.js';
 import { intsOf } from '../../ir/ops/declare.js';
 import { ops } from '../../ir/ops/table.js';
 import { printShape } from '../../ir/types.js';
-import { elementCost, ONCE, prologueBudget, takesEpilogue } from './archetype.js';
+import { elementCost, joins, ONCE, prologueBudget, takesEpilogue } from './archetype.js';
 import type { Ranking } from './ranking.js';
 
 /** What becomes of a node: nobody needs its results; they must be in memory; every consumer recomputes them. */
@@ -168,7 +168,7 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
       if (heavy && sites > 1) return `${sites} kernels read it`;
       budget = Math.min(budget, repeatBudget(ranking, rank, sites));
     }
-    if (node.op === 'concat' && node.operands.length > MOST_CONCAT) return `it joins ${node.operands.length} values`;
+    if (joins(node) && node.operands.length > MOST_CONCAT) return `it joins ${node.operands.length} values`;
     const cost = elementCost(node);
     if (cost > budget) return sites > 1 ? `${sites} kernels read it` : `${reader()} would recompute it too often`;
     const size = (sizes.get(home) ?? 0) + 1;

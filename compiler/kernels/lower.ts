@@ -76,6 +76,7 @@ const archetypes = {
   broadcast: 'pointwise',
   slice: 'pointwise',
   concat: 'pointwise',
+  stack: 'pointwise',
   pad: 'pointwise',
   unpack: 'pointwise',
   fill: 'pointwise',

@@ -9,6 +9,7 @@ import { numberOf } from '../../ir/ops/declare.js';
 import { concrete } from '../../ir/types.js';
 import type { Dimension } from './affine.js';
 import { alignments } from './alignment.js';
+import { joins } from './archetype.js';
 import { Elements, storesFrom } from './elements.js';
 import { Frame, finishKernel } from './frame.js';
 import { spaceOf } from './indices.js';
@@ -50,7 +51,7 @@ function nestsOf(frame: Frame, region: Region): Nest[] {
   const elements = new Elements(region, frame.parameters);
   const [first, ...rest] = region.outputs;
   const node = region.nodes.find((n) => n.results.includes(first));
-  if (node?.op === 'concat' && rest.length === 0) return concatNests(frame, node, elements);
+  if (node && joins(node) && rest.length === 0) return joinNests(frame, node, elements);
   const shape = spaceOf(first.type);
   if (rest.every((v) => sameShape(spaceOf(v.type), shape))) {
     const { index, dims } = spanning(frame, shape);
@@ -67,9 +68,14 @@ function nestsOf(frame: Frame, region: Region): Nest[] {
 const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((d, i) => d === b[i]);
 
-function concatNests(frame: Frame, node: Node, elements: Elements): Nest[] {
-  const axis = numberOf(node.attrs, 'axis');
+function joinNests(frame: Frame, node: Node, elements: Elements): Nest[] {
   const [out] = node.results;
+  if (node.op === 'stack')
+    return node.operands.map((operand, k) => {
+      const at = [i32(k)];
+      return { dims: [], stores: [store(elements.memory(out), elements.offset(out, at), elements.at(operand, []))] };
+    });
+  const axis = numberOf(node.attrs, 'axis');
   let start = 0;
   return node.operands.map((operand) => {
     const shape = concrete(operand.type.shape);

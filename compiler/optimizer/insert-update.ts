@@ -216,9 +216,8 @@ function advance(
 /** Number of parameters whose direction is not finite. */
 function countNotFinite(b: Builder, trained: readonly Trained[]): Value {
   const dots = b.node(
-    'concat',
-    trained.map((t) => b.reshape(t.dot!, [1])),
-    { attrs: { axis: 0 } },
+    'stack',
+    trained.map((t) => t.dot!),
   );
   return b.sumAll(b.cast(b.node('not', [b.node('is_finite', [dots])]), 'f32'), 'nonfinite');
 }

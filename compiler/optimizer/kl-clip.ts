@@ -11,11 +11,7 @@ import type { Value } from '../../ir/graph.js';
  * @param dots <u, g> of each preconditioned parameter, f32[] each; at least one
  */
 export function klScale(b: Builder, dots: readonly Value[], lr: Value, bound: Value): Value {
-  const all = b.node(
-    'concat',
-    dots.map((d) => b.reshape(d, [1])),
-    { attrs: { axis: 0 } },
-  );
+  const all = b.node('stack', dots);
   const sum = b.sumAll(b.select(b.node('is_finite', [all]), all, b.fill(0)));
   const divergence = b.mul(sum, b.mul(lr, lr));
   const one = b.fill(1);

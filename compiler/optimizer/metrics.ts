@@ -7,8 +7,12 @@ import { product } from '../../ir/types.js';
 
 /** Adds the output `metrics`, f32[k]; returns the elements' names: that of a scalar, or `name[0]`, `name[1]`, ... of a row. */
 export function packMetrics(b: Builder, given: readonly Output[]): readonly string[] {
-  const elements = given.map((s) => b.reshape(s.value, [product(dims(s.value))]));
-  b.output('metrics', b.node('concat', elements, { attrs: { axis: 0 }, name: 'metrics' }));
+  const values = given.map((s) => s.value);
+  const rows = () => values.map((v) => b.reshape(v, [product(dims(v))]));
+  const all = values.every((v) => dims(v).length === 0)
+    ? b.node('stack', values, { name: 'metrics' })
+    : b.node('concat', rows(), { attrs: { axis: 0 }, name: 'metrics' });
+  b.output('metrics', all);
   return given.flatMap(({ name, value }) =>
     dims(value).length === 0 ? [name] : Array.from({ length: product(dims(value)) }, (_, i) => `${name}[${i}]`),
   );

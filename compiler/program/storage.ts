@@ -66,7 +66,7 @@ function prologueOf(part: readonly Node[]): ReadonlySet<Node> | undefined {
   return before;
 }
 
-const views = new Set(['reshape', 'transpose', 'broadcast', 'slice', 'concat', 'pad', 'unpack']);
+const views = new Set(['reshape', 'transpose', 'broadcast', 'slice', 'concat', 'stack', 'pad', 'unpack']);
 
 function elementwiseSame(node: Node, like: Value): boolean {
   return !views.has(node.op) && node.results.length === 1 && shapeEquals(node.results[0].type.shape, like.type.shape);

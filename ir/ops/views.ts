@@ -18,7 +18,7 @@ import {
   type TensorType,
   tensor,
 } from '../types.js';
-import { axisOf, dense, fail, intsOf, numberOf, type OpDef, stringOf, type Tensor64 } from './declare.js';
+import { axisOf, dense, fail, intsOf, numberOf, type OpDef, shaped, stringOf, type Tensor64 } from './declare.js';
 
 /** Shapes in attributes are numbers; a symbolic dimension is written as the string `N` or `2*N`. */
 export function shapeAttr(shape: Shape): readonly number[] | readonly string[] {
@@ -194,6 +194,19 @@ export const viewOps = {
       }
       return [out];
     },
+  },
+  /** Scalars one after the other, as a vector. */
+  stack: {
+    arity: [1, 1 << 16],
+    fuse: 'view',
+    infer: (operands) => {
+      for (const t of operands) {
+        shaped(dense(t), [], 'operand');
+        if (t.dtype !== operands[0].dtype) fail('stack needs operands of one type');
+      }
+      return [{ ...operands[0], shape: [operands.length] }];
+    },
+    evaluate: (operands) => [Float64Array.from(operands, (x) => x.data[0])],
   },
   /** low and high: elements of `value` added before and after each axis. */
   pad: {

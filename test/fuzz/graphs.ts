@@ -106,7 +106,7 @@ const formula: Step = (g) => {
   const scalar = (): Value => ofShape(g, []);
   const bounded = (v: Value): Value => b.node('tanh', [v]);
   const positive = (v: Value): Value => b.add(b.node('abs', [v]), b.fill(0.5));
-  switch (r.int(0, 11)) {
+  switch (r.int(0, 12)) {
     case 0: {
       const y = exact(g);
       return b.node('relu_grad', [y, ofShape(g, dims(y))]);
@@ -123,15 +123,18 @@ const formula: Step = (g) => {
       return bounded(b.node('momentum_step', [x, scalar(), like(), scalar(), scalar()]));
     case 6:
       return b.node('if_finite', [scalar(), x, like()]);
+    case 12:
+      return b.node('stack', [scalar(), bounded(b.sumAll(x)), scalar()].slice(0, r.int(1, 3)));
     case 7: {
       if (shape.length !== 2 || !small([shape[0], 3, shape[1]])) return undefined;
       return bounded(b.node('unit_products', [x, like()]));
     }
     case 8: {
-      if (shape.length !== 1) return undefined;
+      const gamma = anyThat(g, (s) => s.length === 1) ?? input(g, [4]);
+      const own = dims(gamma);
       // Diagonals of 3 and above with at most 2 beside them: no determinant comes near zero.
-      const fisher = b.add(b.node('tanh', [ofShape(g, [3, shape[0]])]), b.fill(1));
-      const operands = [fisher, x, like(), b.add(b.node('abs', [scalar()]), b.fill(3))];
+      const fisher = b.add(b.node('tanh', [ofShape(g, [3, own[0]])]), b.fill(1));
+      const operands = [fisher, gamma, ofShape(g, own), b.add(b.node('abs', [scalar()]), b.fill(3))];
       return b.node('unit_natural', operands, { attrs: { shift: r.chance(0.5) } });
     }
     default: {

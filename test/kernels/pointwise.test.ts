@@ -215,6 +215,20 @@ describe('views', () => {
       }
   });
 
+  it('stacks of scalars, inside and at the end', () => {
+    for (const count of [1, 2, 3, 7]) {
+      const b = builder();
+      const scalars = Array.from({ length: count }, (_, k): Value => {
+        const x = b.input(`x${k}`, tensor('f32', []));
+        return k % 2 ? b.mul(x, x) : x;
+      });
+      const stacked = b.node('stack', scalars);
+      if (count !== 3) b.output('stacked', stacked);
+      b.output('after', b.sumAll(b.add(b.node('relu', [stacked]), b.fill(1))));
+      agrees(b.finish(), Object.fromEntries(scalars.map((_, k) => [`x${k}`, noise(1, k + 1)])));
+    }
+  });
+
   it('unpack and arithmetic on packed values', () => {
     for (const batch of [[], [3]])
       for (const n of [1, 2, 5]) {

@@ -75,6 +75,25 @@ export const viewCases: Record<keyof typeof viewOps, OpCases> = {
       { operands: [['f32[6]', six]], attrs: { starts: [1], ends: [6], steps: [2] }, results: [[2, 4, 6]] },
     ],
   },
+  stack: {
+    types: [
+      [['f32[]', 'f32[]', 'f32[]'], {}, ['f32[3]']],
+      [['i32[]'], {}, ['i32[1]']],
+    ],
+    rejects: [
+      [['f32[]', 'i32[]'], {}, /one type/],
+      [['f32[1]'], {}, /operand must have shape \[\]/],
+    ],
+    values: [
+      {
+        operands: [
+          ['f32[]', [3]],
+          ['f32[]', [1]],
+        ],
+        results: [[3, 1]],
+      },
+    ],
+  },
   concat: {
     types: [
       [['f32[N,2]', 'f32[N,3]', 'f32[N,1]'], { axis: 1 }, ['f32[N,6]']],
