@@ -3,8 +3,10 @@
  */
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import type { CompileOptions, EmitLevel } from '../compiler/compile.js';
+import { WEIGHTS } from '../ir/artifact.js';
 import { modelNotFound, optionWithoutUse, weightsNotFound } from '../ir/diagnostics/command-line.js';
 import { fishers } from '../ir/fisher.js';
 import type { TensorData } from '../ir/graph.js';
@@ -12,7 +14,7 @@ import { optimizers, presetNames, weightRescalings } from '../ir/presets.js';
 import { readSafetensors } from '../ir/safetensors.js';
 import { stalenessKinds } from '../ir/staleness.js';
 import { count, onOff, seed, several } from './arguments.js';
-import { writeArtifact } from './artifact-folder.js';
+import { ArtifactFolder, checkPlace } from './artifact-folder.js';
 import { externalFilesOf } from './external-data.js';
 import { expectShortProcess } from './short-process.js';
 import type { Terminal } from './terminal.js';
@@ -158,27 +160,40 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
     external: externalFilesOf(path),
     weights: weights === undefined ? undefined : readWeights(weights),
   };
+  const dir = outDir ?? `${basename(path).replace(/\.onnx$/i, '')}.spngd`;
+  const writes = outDir !== undefined || flags.emit === undefined;
+  if (writes) checkPlace(dir);
   expectShortProcess();
   // Loaded here, so that `run` and `inspect` start without the compiler.
   const { makeArtifact, runPasses } = await import('../compiler/compile.js');
   const { makeWeightsFile } = await import('./weights-file.js');
   const [model, name] = [readModel(path), basename(path)];
+  let folder: ArtifactFolder | undefined;
+  const begun = (): ArtifactFolder => {
+    folder ??= new ArtifactFolder(dir);
+    return folder;
+  };
   let weightsFile: ReturnType<typeof makeWeightsFile> | undefined;
   const onWeights: CompileOptions['onWeights'] = (values) => {
-    weightsFile = makeWeightsFile(values);
+    weightsFile = makeWeightsFile(values, writes ? () => begun().pathOf(WEIGHTS) : undefined);
     // Nobody waits for it where a pass fails.
     weightsFile.catch(() => {});
   };
-  const stages = runPasses(model, name, { ...options, onWeights });
-  const compiled = makeArtifact(stages, await weightsFile!, model, name, options);
-  for (const notice of compiled.notices) stderr.write(`note: ${notice}\n`);
-  if (compiled.text !== undefined) {
-    stdout.write(compiled.text.endsWith('\n') ? compiled.text : `${compiled.text}\n`);
-    if (outDir === undefined) return;
+  try {
+    const stages = runPasses(model, name, { ...options, onWeights });
+    const { written, ...file } = await weightsFile!;
+    const { text, report, notices, files } = makeArtifact(stages, file, model, name, options);
+    for (const notice of notices) stderr.write(`note: ${notice}\n`);
+    if (text !== undefined) stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+    if (!writes) return;
+    const there = (await written) ? [WEIGHTS] : [];
+    // A turn of the event loop, in which a signal is heard that came while the compiler was at work.
+    if (folder) await setImmediate();
+    begun().finish(files, new Set(there));
+    (text === undefined ? stdout : stderr).write(`${report}\nwritten to ${dir}\n`);
+  } finally {
+    folder?.discard();
   }
-  const dir = outDir ?? `${basename(path).replace(/\.onnx$/i, '')}.spngd`;
-  writeArtifact(dir, compiled.files);
-  (compiled.text === undefined ? stdout : stderr).write(`${compiled.report}\nwritten to ${dir}\n`);
 }
 
 function readModel(path: string): Uint8Array {

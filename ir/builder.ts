@@ -62,26 +62,37 @@ export class Builder {
   loc: Loc;
   /** Guard of nodes that give none: set while statistics are built that are not due in every step. */
   guard?: string;
+  /** Names of all values but those of nodes from `unlisted` on: who gives no new names need not hash the old ones. */
   private readonly names = new Set<string>();
+  private unlisted = 0;
+  /** Names that values got here: all that a value of `base` can be at odds with. */
+  private readonly given = new Set<string>();
   private readonly readsByName = new Map<string, Value>();
   private readonly counters = new Map<string, number>();
 
+  /** @param base where all adopted inputs and reads and all appended nodes are from, each once, under their own names */
   constructor(
     readonly name: string,
     loc: Loc,
+    private readonly base?: BuiltFunc,
   ) {
     this.loc = loc;
   }
 
   /** A builder that goes on where `func` ends; its values stay valid. */
   static from(func: Func, pass: string): Builder {
-    const b = new Builder(func.name, passLoc(pass));
+    const b = Builder.over(func, pass, func.name);
     for (const v of func.inputs) b.adoptInput(v);
     for (const v of func.reads) b.adoptRead(v);
     for (const n of func.nodes) b.append(n);
     b.outputs.push(...func.outputs);
     b.updates.push(...func.updates);
     return b;
+  }
+
+  /** A builder for a function out of parts of `base`. */
+  static over(base: Func, pass: string, name: string): Builder {
+    return new Builder(name, passLoc(pass), base instanceof BuiltFunc ? base : undefined);
   }
 
   /** Adds an input as it is; its name must be new here. */
@@ -100,6 +111,7 @@ export class Builder {
   }
 
   has(name: string): boolean {
+    this.listNames();
     return this.names.has(name);
   }
 
@@ -111,18 +123,23 @@ export class Builder {
   /** Adds a finished node as it is, unless one of its names is taken. */
   tryAppend(node: Node): boolean {
     const { results } = node;
-    if (results.length === 1) {
-      if (!this.claim(results[0].name)) return false;
-    } else {
-      for (let i = 0; i < results.length; i++) if (this.names.has(results[i].name)) return false;
-      for (let i = 0; i < results.length; i++) this.names.add(results[i].name);
-    }
+    // Values of one function have names of their own.
+    const taken = this.base ? this.given : this.names;
+    if (!this.base) this.listNames();
+    if (taken.size > 0) for (let i = 0; i < results.length; i++) if (taken.has(results[i].name)) return false;
     this.nodes.push(node);
     return true;
   }
 
   private adopt(value: Value): void {
     if (!this.claim(value.name)) throw new Error(`${this.name}: ${value.name} is defined twice`);
+  }
+
+  private listNames(): void {
+    for (; this.unlisted < this.nodes.length; this.unlisted++) {
+      const { results } = this.nodes[this.unlisted];
+      for (let i = 0; i < results.length; i++) this.names.add(results[i].name);
+    }
   }
 
   /** Whether the name was free; now it is taken. */
@@ -133,11 +150,15 @@ export class Builder {
 
   /** A name not used yet: `base`, or base with a number. */
   fresh(base: string): string {
-    if (this.claim(base)) return base;
-    let n = this.counters.get(base) ?? 1;
-    let name = `${base}.${n}`;
-    while (!this.claim(name)) name = `${base}.${++n}`;
-    this.counters.set(base, n + 1);
+    this.listNames();
+    let name = base;
+    if (!this.claim(name)) {
+      let n = this.counters.get(base) ?? 1;
+      do name = `${base}.${n++}`;
+      while (!this.claim(name));
+      this.counters.set(base, n);
+    }
+    if (this.base) this.given.add(name);
     return name;
   }
 
@@ -193,7 +214,7 @@ export class Builder {
     const first = this.fresh(base);
     const results = [new NumberedValue(first, types[0], loc)];
     for (let i = 1; i < types.length; i++) results.push(new NumberedValue(this.fresh(`${first}:${i}`), types[i], loc));
-    this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
+    this.unlisted = this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
     return results;
   }
 

@@ -2,12 +2,12 @@
  * Rebuilds a function node by node: what passes that replace nodes have in common. Values stay the same objects unless a rule
  * replaces them, so that only who reads a replaced value is made anew; where a type changes, what follows is inferred again.
  */
-import { Builder, InferredNode } from './builder.js';
+import { Builder, BuiltFunc, InferredNode } from './builder.js';
 import { reservedName } from './diagnostics/compile.js';
 import type { Attrs, Func, Module, Node, Value } from './graph.js';
 import { type Loc, passLoc } from './loc.js';
 import { type TensorType, typeEquals } from './types.js';
-import { NumberedValue } from './value-map.js';
+import { NumberedValue, ValueMap } from './value-map.js';
 
 export interface NewInput {
   readonly name: string;
@@ -40,16 +40,19 @@ export function keepNode(b: Builder, node: Node, operands: readonly Value[], att
 
 /** Where nothing changes, the function itself. */
 export function rebuild(func: Func, pass: string, rules: Rules): Func {
-  const b = new Builder(func.name, passLoc(pass));
+  const b = Builder.over(func, pass, func.name);
   /** What stands in for a value; all others stay as they are. */
-  const instead = new Map<Value, Value>();
+  const instead = new ValueMap<Value>();
+  let replaced = 0;
   const look = (v: Value): Value => instead.get(v) ?? v;
   const retyped = (v: Value): Value => {
     const type = rules.type?.(v) ?? v.type;
     return typeEquals(type, v.type) ? v : new NumberedValue(v.name, type, v.loc);
   };
   const replace = (v: Value, by: Value): void => {
-    if (by !== v) instead.set(v, by);
+    if (by === v) return;
+    instead.set(v, by);
+    replaced++;
   };
   for (const v of func.inputs) replace(v, b.adoptInput(retyped(v)));
   for (const v of rules.inputs ?? []) b.input(v.name, v.type, passLoc(pass));
@@ -58,24 +61,32 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
   for (let n = 0; n < func.nodes.length; n++) {
     const node = func.nodes[n];
     const operands =
-      instead.size > 0 && node.operands.some((v) => instead.has(v)) ? node.operands.map(look) : node.operands;
+      replaced > 0 && node.operands.some((v) => instead.get(v)) ? node.operands.map(look) : node.operands;
     if (node.loc !== loc) b.loc = passLoc(pass, node.loc);
     loc = node.loc;
     // What stands in for a guarded node exists in the same steps.
     b.guard = node.guard;
     const results = rules.replace?.(node, operands, b) ?? keepNode(b, node, operands, rules.attrs?.(node));
-    if (results !== node.results) for (const [i, r] of node.results.entries()) replace(r, results[i]);
+    if (results !== node.results) for (let i = 0; i < node.results.length; i++) replace(node.results[i], results[i]);
   }
   b.guard = undefined;
   const unchanged =
     b.inputs.length === func.inputs.length &&
-    instead.size === 0 &&
+    replaced === 0 &&
     b.nodes.length === func.nodes.length &&
     b.nodes.every((n, i) => n === func.nodes[i]);
   if (unchanged) return func;
   for (const o of func.outputs) b.output(o.name, look(o.value));
   for (const u of func.updates) b.update(u.state, look(u.value));
   return b.finish();
+}
+
+/** The function with some of its own inputs, reads and nodes only. */
+export function withPart(func: Func, inputs: Func['inputs'], reads: Func['reads'], nodes: Func['nodes']): Func {
+  const { name, outputs, updates } = func;
+  return func instanceof BuiltFunc
+    ? new BuiltFunc(name, inputs, reads, nodes, outputs, updates)
+    : { ...func, inputs, reads, nodes };
 }
 
 export function mapFunctions(module: Module, f: (func: Func) => Func): Module {

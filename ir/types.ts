@@ -65,6 +65,10 @@ export function elementCount(type: TensorType): number {
 
 /** Number of elements in memory (a symmetric matrix counts n(n+1)/2). */
 export function storedCount(type: TensorType): number {
+  return type instanceof SharedType ? type.count : countStored(type);
+}
+
+function countStored(type: TensorType): number {
   const shape = concrete(type.shape);
   if (type.layout === 'dense') return product(shape);
   const n = shape[shape.length - 1];
@@ -96,13 +100,14 @@ export function shapeEquals(a: Shape, b: Shape): boolean {
 }
 
 export function typeEquals(a: TensorType, b: TensorType): boolean {
+  if (a === b) return true;
+  if (a instanceof SharedType && b instanceof SharedType) return false;
   return (
-    a === b ||
-    (a.dtype === b.dtype &&
-      a.layout === b.layout &&
-      shapeEquals(a.shape, b.shape) &&
-      a.placement.kind === b.placement.kind &&
-      (a.placement.kind !== 'owner' || (b.placement.kind === 'owner' && a.placement.rank === b.placement.rank)))
+    a.dtype === b.dtype &&
+    a.layout === b.layout &&
+    shapeEquals(a.shape, b.shape) &&
+    a.placement.kind === b.placement.kind &&
+    (a.placement.kind !== 'owner' || (b.placement.kind === 'owner' && a.placement.rank === b.placement.rank))
   );
 }
 
@@ -160,7 +165,66 @@ export function printShape(shape: Shape): string {
 
 /** `f32[N,784]`, `sym[785]`, `sym[4,9]` (a batch of four), `f32[10]@owner(3)`. */
 export function printType(t: TensorType): string {
+  return t instanceof SharedType ? t.text : textOf(t);
+}
+
+function textOf(t: TensorType): string {
   const owner = t.placement.kind === 'owner' ? `@owner(${t.placement.rank})` : '';
   if (t.layout === 'packed-lower') return `sym${printShape(t.shape.slice(0, -1))}${owner}`;
   return `${t.dtype}${printShape(t.shape)}${owner}`;
+}
+
+/**
+ * A type that is equal to no other of its kind. Values are many and their types few: each is one object, which remembers what
+ * is asked of it for every value.
+ */
+export class SharedType implements TensorType {
+  static #made = 0;
+  readonly #number = SharedType.#made++;
+  #count: number | undefined;
+  #text: string | undefined;
+
+  constructor(
+    readonly dtype: DType,
+    readonly shape: Shape,
+    readonly layout: Layout,
+    readonly placement: Placement,
+  ) {}
+
+  /** That no other has. */
+  get number(): number {
+    return this.#number;
+  }
+  get count(): number {
+    this.#count ??= countStored(this);
+    return this.#count;
+  }
+  get text(): string {
+    this.#text ??= textOf(this);
+    return this.#text;
+  }
+}
+
+/** By hash. */
+const sharedTypes = new Map<number, SharedType[]>();
+
+function hashOf({ dtype, shape, layout, placement }: TensorType): number {
+  let h = dtype.charCodeAt(0) + 31 * dtype.charCodeAt(1) + (layout === 'dense' ? 0 : 7);
+  if (placement.kind === 'owner') h += 961 * (placement.rank + 1);
+  for (let i = 0; i < shape.length; i++) {
+    const d = shape[i];
+    h = Math.imul(h, 0x9e3779b1) + (typeof d === 'number' ? d : ~d.factor);
+  }
+  return h | 0;
+}
+
+/** The type's one object. */
+export function shared(type: TensorType): SharedType {
+  if (type instanceof SharedType) return type;
+  const hash = hashOf(type);
+  const alike = sharedTypes.get(hash) ?? [];
+  for (let i = 0; i < alike.length; i++) if (typeEquals(alike[i], type)) return alike[i];
+  const own = new SharedType(type.dtype, type.shape, type.layout, type.placement);
+  sharedTypes.set(hash, [...alike, own]);
+  return own;
 }

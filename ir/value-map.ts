@@ -4,19 +4,22 @@
  */
 import type { Value } from './graph.js';
 import type { Loc } from './loc.js';
-import type { TensorType } from './types.js';
+import { type SharedType, shared, type TensorType } from './types.js';
 
 let made = 0;
 
 /** A value with a number that no other has. */
 export class NumberedValue implements Value {
   readonly #number = made++;
+  readonly type: SharedType;
 
   constructor(
     readonly name: string,
-    readonly type: TensorType,
+    type: TensorType,
     readonly loc: Loc,
-  ) {}
+  ) {
+    this.type = shared(type);
+  }
 
   get number(): number {
     return this.#number;

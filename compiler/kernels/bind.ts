@@ -6,8 +6,8 @@
 import type { Expr, KernelParam, KernelType, Stmt } from '../../ir/kernel.js';
 import { Interner } from './intern.js';
 import { type Definition, settleNames } from './names.js';
-import { mapOwn, withChildren } from './rebuild.js';
-import { blocksOf, operandsOf, ownExpressions, withBlocks } from './walk.js';
+import { withChildren, withParts } from './rebuild.js';
+import { eachOperand, eachOwn } from './walk.js';
 
 /** A block of statements on its way out. Depth 0 is the kernel's own body. */
 interface Scope {
@@ -32,6 +32,19 @@ interface Info {
   readonly ops: number;
 }
 
+/** What one operation of two operands is. */
+function together(a: Info, b: Info, id: number, type: Info['type'], affine: boolean): Info {
+  return {
+    id,
+    level: Math.max(a.level, b.level),
+    pure: a.pure && b.pure,
+    loads: a.loads || b.loads,
+    type,
+    affine,
+    ops: a.ops + b.ops + 1,
+  };
+}
+
 /** f16 is f32 in registers; u8 cannot be held in one before it is converted. */
 const registerType = (t: KernelType): Info['type'] => (t === 'f16' ? 'f32' : t);
 
@@ -52,16 +65,26 @@ function barrierInside(s: Stmt, depth: number, barrier: number): number {
 export function bindShared(body: readonly Stmt[], params: readonly KernelParam[]): Stmt[] {
   const settled = settleNames(body);
   const binder = new Binder(params, settled.definitions);
-  binder.count(settled.body, [], 0);
-  return binder.block(settled.body, [], 0, false);
+  binder.count(settled.body, 0, 0);
+  return binder.block(settled.body, 0, false);
 }
 
 class Binder {
   private readonly interner = new Interner();
-  private readonly infos = new Map<number, Info>();
+  /** By the number of the expression's structure. */
+  private readonly infos: Info[] = [];
   private readonly memories = new Map<string, { type: Info['type']; pure: boolean }>();
-  /** For each block, how often each pure expression of exactly its depth is wanted there, blocks inside included. */
-  private readonly wishes = new Map<readonly Stmt[], Map<number, number>>();
+  /**
+   * How often each pure expression of exactly a block's depth is wanted there, blocks inside included: for each block, in the
+   * order in which they are entered.
+   */
+  private readonly wishes: Map<number, number>[] = [];
+  /** How many blocks have been entered to rewrite them. */
+  private entered = 0;
+  /** Those of the blocks around the one that is counted, the outermost first. */
+  private readonly wanted: Map<number, number>[] = [];
+  /** The blocks around the statement that is rewritten. */
+  private readonly scopes: Scope[] = [];
   private counter = 0;
 
   constructor(
@@ -73,61 +96,60 @@ class Binder {
 
   private info(e: Expr): Info {
     const id = this.interner.id(e);
-    const known = this.infos.get(id);
+    const known = this.infos[id];
     if (known) return known;
-    let level = 0;
-    let pure = true;
-    let loads = false;
-    let ops = e.kind === 'const' || e.kind === 'ref' ? 0 : 1;
-    const parts = operandsOf(e).map((c) => this.info(c));
-    for (const p of parts) {
-      level = Math.max(level, p.level);
-      pure &&= p.pure;
-      loads ||= p.loads;
-      ops += p.ops;
-    }
-    let type: Info['type'] = 'f32';
-    let affine = false;
+    const info = this.describe(e, id);
+    this.infos[id] = info;
+    return info;
+  }
+
+  private describe(e: Expr, id: number): Info {
     switch (e.kind) {
       case 'const':
-        type = e.type;
-        affine = true;
-        break;
+        return { id, level: 0, pure: true, loads: false, type: e.type, affine: true, ops: 0 };
       case 'ref': {
         const def = this.definitions.get(e.name);
         if (!def) throw new Error(`an expression reads ${e.name}, which nothing defines`);
-        level = def.depth;
-        pure = !def.mutable;
-        type = def.type;
-        affine = type === 'i32';
-        break;
+        const { depth, mutable, type } = def;
+        return { id, level: depth, pure: !mutable, loads: false, type, affine: type === 'i32', ops: 0 };
       }
       case 'load':
+        return this.loaded(e.memory, this.info(e.index), id);
       case 'loadIf': {
-        const memory = this.memories.get(e.memory);
-        if (!memory) throw new Error(`an expression reads memory ${e.memory}, which nothing defines`);
-        pure &&= memory.pure;
-        type = memory.type;
-        loads = true;
-        break;
+        const [cond, index] = [this.info(e.cond), this.info(e.index)];
+        const { level, pure, ops } = together(cond, index, id, 'i32', false);
+        const loaded = this.loaded(e.memory, index, id);
+        return { ...loaded, level, pure: pure && loaded.pure, ops };
       }
-      case 'unary':
+      case 'unary': {
+        const a = this.info(e.a);
+        let type = a.type;
         if (e.op === 'not') type = 'bool';
         else if (e.op === 'toI32' || e.op === 'bitsToI32') type = 'i32';
-        else type = /F32$/.test(e.op) ? 'f32' : parts[0].type;
-        break;
-      case 'binary':
-        type = e.op === 'eq' || e.op === 'lt' || e.op === 'le' ? 'bool' : parts[0].type;
-        affine =
-          (e.op === 'add' || e.op === 'sub' || e.op === 'mul') && type === 'i32' && parts[0].affine && parts[1].affine;
-        break;
-      case 'select':
-        type = parts[1].type;
-        break;
+        else if (e.op === 'toF32' || e.op === 'uToF32' || e.op === 'bitsToF32') type = 'f32';
+        return { id, level: a.level, pure: a.pure, loads: a.loads, type, affine: false, ops: a.ops + 1 };
+      }
+      case 'binary': {
+        const a = this.info(e.a);
+        const b = this.info(e.b);
+        const type = e.op === 'eq' || e.op === 'lt' || e.op === 'le' ? 'bool' : a.type;
+        const linear = e.op === 'add' || e.op === 'sub' || e.op === 'mul';
+        return together(a, b, id, type, linear && type === 'i32' && a.affine && b.affine);
+      }
+      case 'select': {
+        const [cond, a, b] = [this.info(e.cond), this.info(e.a), this.info(e.b)];
+        const arms = together(a, b, id, a.type, false);
+        // One operation of three operands.
+        return { ...together(cond, arms, id, a.type, false), ops: cond.ops + arms.ops };
+      }
     }
-    const info = { id, level, pure, loads, type, affine, ops };
-    this.infos.set(id, info);
-    return info;
+  }
+
+  private loaded(name: string, index: Info, id: number): Info {
+    const memory = this.memories.get(name);
+    if (!memory) throw new Error(`an expression reads memory ${name}, which nothing defines`);
+    const pure = index.pure && memory.pure;
+    return { id, level: index.level, pure, loads: true, type: memory.type, affine: false, ops: index.ops + 1 };
   }
 
   /** Depth of the scope in which the expression is best computed, seen from a block with this barrier. */
@@ -135,61 +157,64 @@ class Binder {
     return i.loads ? Math.max(i.level, barrier) : i.level;
   }
 
-  /** Counts the wishes of `body` and the blocks inside it; each goes to the expression's home. */
-  count(body: readonly Stmt[], outer: readonly Map<number, number>[], barrier: number): void {
-    const own = this.wishes.get(body) ?? new Map<number, number>();
-    this.wishes.set(body, own);
-    const scopes = [...outer, own];
-    const mutable = new Set<number>();
+  /** Counts the wishes of `body`, a block at `depth`, and the blocks inside it; each goes to the expression's home. */
+  count(body: readonly Stmt[], depth: number, barrier: number): void {
+    const own = new Map<number, number>();
+    this.wishes.push(own);
+    this.wanted.push(own);
+    let mutable: Set<number> | undefined;
     const visit = (e: Expr): void => {
       if (e.kind === 'const' || e.kind === 'ref') return;
       const i = this.info(e);
       if (i.pure) {
-        const counts = scopes[this.home(i, barrier)];
+        const counts = this.wanted[this.home(i, barrier)];
         const n = (counts.get(i.id) ?? 0) + 1;
         counts.set(i.id, n);
         if (n > 1) return;
       } else {
+        mutable ??= new Set();
         if (mutable.has(i.id)) return;
         mutable.add(i.id);
       }
-      for (const c of operandsOf(e)) visit(c);
+      eachOperand(e, visit);
     };
     for (const s of body) {
       if (s.kind === 'alloc') this.memories.set(s.name, { type: registerType(s.type), pure: false });
-      for (const e of ownExpressions(s)) visit(e);
-      const inner = barrierInside(s, outer.length, barrier);
-      for (const b of blocksOf(s)) this.count(b, scopes, inner);
+      eachOwn(s, visit);
+      if (s.kind === 'for' || s.kind === 'tileEach') this.count(s.body, depth + 1, barrierInside(s, depth, barrier));
+      else if (s.kind === 'if') {
+        this.count(s.then, depth + 1, depth + 1);
+        this.count(s.else, depth + 1, depth + 1);
+      }
     }
+    this.wanted.pop();
   }
 
-  block(body: readonly Stmt[], outer: readonly Scope[], barrier: number, vector: boolean): Stmt[] {
-    const counts = this.wishes.get(body)!;
-    const scope: Scope = { out: [], bound: new Map(), counts, barrier, vector };
-    const scopes = [...outer, scope];
+  block(body: readonly Stmt[], barrier: number, vector: boolean): Stmt[] {
+    const depth = this.scopes.length;
+    const scope: Scope = { out: [], bound: new Map(), counts: this.wishes[this.entered++], barrier, vector };
+    this.scopes.push(scope);
+    const rewrite = (e: Expr): Expr => this.rewrite(e, depth);
     for (const s of body) {
-      const own = mapOwn(s, (e) => this.rewrite(e, scopes));
-      const inner = barrierInside(s, outer.length, barrier);
       const lanes = vector || s.kind === 'tileEach' || (s.kind === 'for' && s.bind === 'vector');
-      const blocks = blocksOf(s).map((b) => this.block(b, scopes, inner, lanes));
-      scope.out.push(blocks.length > 0 ? withBlocks(own, blocks) : own);
+      scope.out.push(withParts(s, rewrite, (b) => this.block(b, barrierInside(s, depth, barrier), lanes)));
     }
+    this.scopes.pop();
     return scope.out;
   }
 
-  private rewrite(e: Expr, scopes: readonly Scope[]): Expr {
+  /** The expression as it is read at depth `here`. */
+  private rewrite(e: Expr, here: number): Expr {
     if (e.kind === 'const' || e.kind === 'ref') return e;
-    const here = scopes.length - 1;
     const i = this.info(e);
     if (i.pure && i.type !== 'u8') {
-      const home = this.home(i, scopes[here].barrier);
-      const scope = scopes[home];
+      const home = this.home(i, this.scopes[here].barrier);
+      const scope = this.scopes[home];
       const bound = scope.bound.get(i.id);
       if (bound) return bound;
-      if (home < here || ((scope.counts.get(i.id) ?? 0) > 1 && this.worth(i, scope)))
-        return this.bind(e, i.id, i.type, scopes.slice(0, home + 1));
+      if (home < here || ((scope.counts.get(i.id) ?? 0) > 1 && this.worth(i, scope))) return this.bind(e, i, home);
     }
-    return withChildren(e, (c) => this.rewrite(c, scopes));
+    return withChildren(e, (c) => this.rewrite(c, here));
   }
 
   /** Addresses in a vector loop stay whole, so that a target sees which are contiguous; a single sum costs no more than a register. */
@@ -197,15 +222,16 @@ class Binder {
     return !i.affine || (!scope.vector && i.ops > 1);
   }
 
-  private bind(e: Expr, id: number, type: Definition['type'], scopes: readonly Scope[]): Expr {
-    const depth = scopes.length - 1;
-    const value = withChildren(e, (c) => this.rewrite(c, scopes));
+  private bind(e: Expr, { id, type }: Info, depth: number): Expr {
+    if (type === 'u8') throw new Error('a byte cannot be held in a register');
+    const value = withChildren(e, (c) => this.rewrite(c, depth));
     while (this.definitions.has(`t${this.counter}`)) this.counter++;
     const name = `t${this.counter}`;
     this.definitions.set(name, { depth, mutable: false, type });
-    scopes[depth].out.push({ kind: 'let', name, type, value });
-    const out: Expr = { kind: 'ref', name };
-    scopes[depth].bound.set(id, out);
-    return out;
+    const { out, bound } = this.scopes[depth];
+    out.push({ kind: 'let', name, type, value });
+    const register: Expr = { kind: 'ref', name };
+    bound.set(id, register);
+    return register;
   }
 }

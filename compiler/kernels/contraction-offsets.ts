@@ -85,10 +85,23 @@ export interface FlatOffsets {
   readonly offsets: readonly { readonly strips: Range; readonly pairs: Range }[];
 }
 
+/** Costs ask for them as well as kernels, and a model has few different windows. */
+const known = new Map<string, FlatOffsets>();
+
 export function flatOffsetsOf(w: AxisWindow): FlatOffsets {
+  const key = `${w.kernel},${w.stride},${w.pad},${w.dilation},${w.input},${w.output}`;
+  let flat = known.get(key);
+  if (!flat) {
+    flat = flattened(offsetsOf(w));
+    known.set(key, flat);
+  }
+  return flat;
+}
+
+function flattened(all: readonly Offset[]): FlatOffsets {
   const strips: (Strip & { distance: number })[] = [];
   const pairs: TapPair[] = [];
-  const offsets = offsetsOf(w).map((o) => {
+  const offsets = all.map((o) => {
     const [s, p] = [strips.length, pairs.length];
     strips.push(...o.strips.map((strip) => ({ ...strip, distance: o.distance })));
     pairs.push(...o.pairs.map((pair) => ({ ...pair, lo: s + pair.lo, hi: s + pair.hi })));

@@ -23,12 +23,15 @@ export function fuse(func: Func, { enabled = true }: FuseOptions = {}): Fusion {
   const inlining = enabled ? chooseInlined(func, ranking) : chooseNothing(func, ranking);
   const { regions, aliasOf } = growRegions(ranking, inlining, enabled);
   const merged = enabled ? fuseHorizontally(regions, precedence(func, regions, aliasOf)) : regions;
-  // The place of a region in the user's program: that of its anchor, or of the last value that it writes.
-  const place = (region: Region): number => {
-    const last = region.anchor && !region.parts ? region.anchor.results : region.outputs;
-    return Math.max(...last.map((v) => ranking.position[ranking.definition[ranking.numbers.get(v)!]]));
+  // The position of a region in the user's program: that of its anchor, or of the last value that it writes.
+  const positionOf = ({ anchor, parts, outputs }: Region): number => {
+    let last = -1;
+    for (const v of anchor && !parts ? anchor.results : outputs)
+      last = Math.max(last, ranking.position[ranking.definition[ranking.numbers.get(v)!]]);
+    return last;
   };
-  const places = new Map(merged.map((r) => [r, place(r)]));
-  const ordered = [...merged].sort((a, b) => places.get(a)! - places.get(b)!);
-  return { regions: schedule(ordered, precedence(func, merged, aliasOf)), aliasOf };
+  const positions = merged.map(positionOf);
+  const preferred = [...merged.keys()].sort((a, b) => positions[a] - positions[b]);
+  const ordered = schedule(preferred, precedence(func, merged, aliasOf));
+  return { regions: ordered.map((place) => merged[place]), aliasOf };
 }

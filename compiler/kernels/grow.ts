@@ -4,6 +4,7 @@
  * lower rank write, so no cycle can arise.
  */
 import type { Node, Value } from '../../ir/graph.js';
+import { ValueMap } from '../../ir/value-map.js';
 import { type Order, resultOrder, rowMajor } from './alignment.js';
 import { takesEpilogue } from './archetype.js';
 import { INLINED, type Inlining, STORED } from './inline.js';
@@ -12,29 +13,32 @@ import type { Region } from './region.js';
 
 const MOST_NODES = 64;
 const MOST_PARAMETERS = 24;
+/** In the report. */
+const MOST_REASONS = 3;
 
 export interface Fusion {
   readonly regions: readonly Region[];
   /** Values that share the bytes of another: reshapes of stored values, and refreshed state. */
-  readonly aliasOf: ReadonlyMap<Value, Value>;
+  readonly aliasOf: Aliases;
 }
 
-/** A region while it grows; nodes by rank, values by number. */
-interface Growing {
+export type Aliases = Pick<ValueMap<Value>, 'get'>;
+
+/** Nodes by rank, values by number, each once. */
+interface Cone {
+  readonly nodes: number[];
+  readonly leaves: number[];
+}
+
+/** A region while it grows: a few dozen nodes and values at most, so that lists are searched as fast as sets. */
+interface Growing extends Cone {
   readonly seed: number;
   readonly anchor?: Node;
-  readonly nodes: Set<number>;
-  readonly leaves: Set<number>;
   /** Stored values computed here. */
-  readonly made: Set<number>;
-  /** How values follow the order of the seed's result; null where they do not. */
-  readonly orders: Map<Value, Order | null>;
+  readonly made: number[];
+  /** How values follow the order of the seed's result; null where they do not. Absent: nothing has asked to join. */
+  orders?: Map<Value, Order | null>;
   readonly refusals: string[];
-}
-
-interface Cone {
-  readonly nodes: readonly number[];
-  readonly leaves: readonly number[];
 }
 
 const ascending = (a: number, b: number): number => a - b;
@@ -44,7 +48,7 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
   const { choice } = inlining;
   /** By value: the one whose bytes it shares, or -1. */
   const alias = new Int32Array(values.length).fill(-1);
-  const aliasOf = new Map<Value, Value>();
+  const aliasOf = new ValueMap<Value>();
   const share = (v: number, of: number): void => {
     alias[v] = of;
     aliasOf.set(values[v], values[of]);
@@ -67,7 +71,7 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
   /** The nodes that are recomputed for a node, itself included, and the values that they read from memory. */
   const coneOf = (rank: number): Cone => {
     cones++;
-    const cone = { nodes: [rank], leaves: [] as number[] };
+    const cone: Cone = { nodes: [rank], leaves: [] };
     const visit = (v: number): void => {
       const from = definition[v];
       if (from < 0 || choice[from] !== INLINED) {
@@ -86,19 +90,13 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
   };
 
   const start = (seed: number, cone: Cone): void => {
-    const [first] = nodes[seed].results;
-    const made = nodes[seed].results.map((_, r) => result[seed] + r);
-    const region: Growing = {
-      seed,
-      anchor: ranking.anchor[seed] ? nodes[seed] : undefined,
-      nodes: new Set(cone.nodes),
-      leaves: new Set(cone.leaves),
-      made: new Set(made),
-      orders: new Map([[first, rowMajor(count[result[seed]])]]),
-      refusals: [],
-    };
+    const anchor = ranking.anchor[seed] ? nodes[seed] : undefined;
+    const region: Growing = { seed, anchor, nodes: cone.nodes, leaves: cone.leaves, made: [], refusals: [] };
     regions.push(region);
-    for (const v of made) regionOf[v] = region;
+    for (let r = 0; r < nodes[seed].results.length; r++) {
+      region.made.push(result[seed] + r);
+      regionOf[result[seed] + r] = region;
+    }
   };
 
   /** Region of highest rank among those whose values the cone reads. */
@@ -121,26 +119,28 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
     if (count[made] !== count[result[region.seed]]) return 'element counts differ';
     for (const v of cone.leaves) {
       const producer = producerOf(v);
-      if (producer === region && !region.made.has(v))
+      if (producer === region && !region.made.includes(v))
         return `${values[v].name} shares memory with a value of the region`;
       if (producer && producer !== region && producer.seed >= region.seed)
         return `${values[v].name} is not ready before`;
     }
+    region.orders ??= new Map([[seed.results[0], rowMajor(count[result[region.seed]])]]);
+    const known = region.orders;
     const orders = new Map<Value, Order | null>();
-    const orderOf = (v: Value): Order | null | undefined => (orders.has(v) ? orders.get(v) : region.orders.get(v));
+    const orderOf = (v: Value): Order | null | undefined => (orders.has(v) ? orders.get(v) : known.get(v));
     for (const n of cone.nodes) {
       const order = resultOrder(nodes[n], orderOf);
       if (order !== undefined) orders.set(nodes[n].results[0], order);
     }
     if (!orders.get(values[made])) return `it needs other elements of ${seed.results[0].name} than the one at hand`;
-    const leaves = cone.leaves.filter((v) => !region.made.has(v) && !region.leaves.has(v));
-    if (region.nodes.size + cone.nodes.length > MOST_NODES) return `the kernel holds ${region.nodes.size} nodes`;
-    if (region.leaves.size + leaves.length + region.made.size >= MOST_PARAMETERS)
-      return `the kernel has ${region.leaves.size + region.made.size} parameters`;
-    for (const n of cone.nodes) region.nodes.add(n);
-    for (const v of leaves) region.leaves.add(v);
-    for (const [v, order] of orders) region.orders.set(v, order);
-    region.made.add(made);
+    const leaves = cone.leaves.filter((v) => !region.made.includes(v) && !region.leaves.includes(v));
+    if (region.nodes.length + cone.nodes.length > MOST_NODES) return `the kernel holds ${region.nodes.length} nodes`;
+    if (region.leaves.length + leaves.length + region.made.length >= MOST_PARAMETERS)
+      return `the kernel has ${region.leaves.length + region.made.length} parameters`;
+    for (const n of cone.nodes) if (!region.nodes.includes(n)) region.nodes.push(n);
+    region.leaves.push(...leaves);
+    for (const [v, order] of orders) known.set(v, order);
+    region.made.push(made);
     regionOf[made] = region;
     return undefined;
   };
@@ -163,7 +163,8 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
       const region = latestProducer(cone);
       const refusal = region ? join(region, rank, cone) : undefined;
       if (region && refusal === undefined) continue;
-      region?.refusals.push(`${node.op} ${node.results[0].name} stays out: ${refusal}`);
+      if (region && region.refusals.length < MOST_REASONS)
+        region.refusals.push(`${node.op} ${node.results[0].name} stays out: ${refusal}`);
     }
     start(rank, cone);
   }
@@ -176,7 +177,7 @@ function finish(
   { nodes, operands, result, definition, values }: Ranking,
   { why, kept }: Inlining,
   alias: Int32Array,
-  aliasOf: Map<Value, Value>,
+  aliasOf: ValueMap<Value>,
 ): Region[] {
   const root = (v: number): number => {
     let at = v;
@@ -185,14 +186,14 @@ function finish(
   };
   const wanted = new Uint8Array(values.length);
   for (let v = 0; v < values.length; v++) if (kept[v]) wanted[root(v)] = 1;
-  for (const region of regions) for (const v of region.leaves) if (!region.made.has(v)) wanted[root(v)] = 1;
+  for (const region of regions) for (const v of region.leaves) if (!region.made.includes(v)) wanted[root(v)] = 1;
   // The last region that computes or reads a value, counted from 1.
   const computed = new Int32Array(values.length);
   const read = new Int32Array(values.length);
   return regions.map((region, i) => {
     const own: Node[] = [];
     const inputs: Value[] = [];
-    const ranks = [...region.nodes].sort(ascending);
+    const ranks = region.nodes.sort(ascending);
     for (let n = 0; n < ranks.length; n++) {
       const rank = ranks[n];
       const node = nodes[rank];
@@ -211,7 +212,7 @@ function finish(
       for (let r = 0; r < node.results.length; r++) computed[result[rank] + r] = i + 1;
     }
     const multi = nodes[region.seed].results.length > 1;
-    const outputs = [...region.made].filter((v) => multi || wanted[v]);
+    const outputs = region.made.filter((v) => multi || wanted[v]);
     const reasons = outputs.map((v) =>
       kept[v]
         ? 'it is a result of the function'
@@ -223,7 +224,14 @@ function finish(
       inputs,
       outputs: outputs.map((v) => values[v]),
       guard: nodes[region.seed].guard,
-      stopped: [...new Set([...reasons, ...region.refusals])].slice(0, 3).join('; '),
+      stopped: firstOf([...reasons, ...region.refusals], MOST_REASONS),
     };
   });
+}
+
+function firstOf(reasons: readonly string[], most: number): string {
+  const first: string[] = [];
+  for (let i = 0; i < reasons.length && first.length < most; i++)
+    if (!first.includes(reasons[i])) first.push(reasons[i]);
+  return first.join('; ');
 }

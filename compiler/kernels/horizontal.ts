@@ -22,28 +22,30 @@ const LAST = Number.MAX_SAFE_INTEGER;
  * @returns the same, joined, producers still before their consumers
  */
 export function fuseHorizontally(regions: readonly Region[], before: Precedence): Region[] {
-  const waves = wavesOf(regions, before);
-  const awaited = new Set<Region>();
-  for (const region of regions) for (const r of before.get(region)!) awaited.add(r);
+  const waves = wavesOf(before);
+  const awaited = new Uint8Array(regions.length);
+  for (const own of before) for (const b of own) awaited[b] = 1;
   const open = new Map<string, Group[]>();
   const groups: Group[] = [];
-  for (const region of regions) {
+  for (let place = 0; place < regions.length; place++) {
+    const region = regions[place];
     const kind = shareable(region);
     if (kind === undefined) {
-      groups.push({ wave: waves.get(region)!, regions: [region], parameters: none });
+      groups.push({ wave: waves[place], regions: [region], parameters: none });
       continue;
     }
     // What nothing waits for may all run last.
-    const wave = awaited.has(region) ? waves.get(region)! : LAST;
+    const wave = awaited[place] ? waves[place] : LAST;
     const key = `${kind} ${region.guard ?? ''} ${wave}`;
     const candidates = open.get(key) ?? [];
     open.set(key, candidates);
     const fits = candidates.find(
-      (g) => related(g, region) && addedBy(g, region) + g.parameters.size <= MOST_PARAMETERS,
+      (g) => related(g, region) && addedBy(g, region) + g.parameters.length <= MOST_PARAMETERS,
     );
     if (fits) {
       fits.regions.push(region);
-      for (const v of [...region.inputs, ...region.outputs]) fits.parameters.add(v);
+      for (const v of region.inputs) if (!fits.parameters.includes(v)) fits.parameters.push(v);
+      fits.parameters.push(...region.outputs);
     } else {
       const group = groupOf(region, wave);
       candidates.unshift(group);
@@ -56,39 +58,38 @@ export function fuseHorizontally(regions: readonly Region[], before: Precedence)
 }
 
 /** For each region the length of the longest path to it: regions of one wave do not wait for each other. */
-function wavesOf(regions: readonly Region[], before: Precedence): ReadonlyMap<Region, number> {
-  const waves = new Map<Region, number>();
-  const wave = (region: Region): number => {
-    const known = waves.get(region);
-    if (known !== undefined) return known;
+function wavesOf(before: Precedence): Int32Array {
+  const waves = new Int32Array(before.length).fill(-1);
+  const wave = (place: number): number => {
+    if (waves[place] >= 0) return waves[place];
     let w = 0;
-    for (const r of before.get(region)!) w = Math.max(w, wave(r) + 1);
-    waves.set(region, w);
+    for (const b of before[place]) w = Math.max(w, wave(b) + 1);
+    waves[place] = w;
     return w;
   };
-  regions.forEach(wave);
+  for (let place = 0; place < before.length; place++) wave(place);
   return waves;
 }
 
-/** Regions that will share a kernel, and its parameters. */
+/** Regions that will share a kernel, and its parameters, each once; few, so that a list is searched as fast as a set. */
 interface Group {
   readonly wave: number;
   readonly regions: Region[];
-  readonly parameters: Set<Value>;
+  readonly parameters: Value[];
 }
 
 /** Of groups that take nobody in. */
-const none = new Set<Value>();
+const none: Value[] = [];
 
 const groupOf = (region: Region, wave: number): Group => ({
   wave,
   regions: [region],
-  parameters: new Set([...region.inputs, ...region.outputs]),
+  parameters: [...region.inputs, ...region.outputs],
 });
 
 function addedBy(group: Group, region: Region): number {
   let n = region.outputs.length;
-  for (const v of region.inputs) if (!group.parameters.has(v)) n++;
+  for (const v of region.inputs) if (!group.parameters.includes(v)) n++;
   return n;
 }
 
@@ -122,7 +123,7 @@ function commonShape({ outputs }: Region): string | undefined {
 /** Large regions share loops only where that saves reading a tensor. */
 function related(group: Group, region: Region): boolean {
   const size = sizeOf(region);
-  return size <= SMALL || region.inputs.some((v) => storedCount(v.type) === size && group.parameters.has(v));
+  return size <= SMALL || region.inputs.some((v) => storedCount(v.type) === size && group.parameters.includes(v));
 }
 
 function merge(group: readonly Region[]): Region {

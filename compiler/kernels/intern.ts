@@ -2,11 +2,28 @@
  * Structural identity of kernel expressions: equal expressions get equal numbers, so that memo tables and
  * common-subexpression binding compare one integer instead of two trees.
  */
-import type { Expr } from '../../ir/kernel.js';
+import type { BinaryOp, Expr, UnaryOp } from '../../ir/kernel.js';
+
+/** What a key begins with: an op's number behind these. */
+const [NAME, INTEGER, LOAD, OPS] = [0, 1, 2, 3];
+/** Bits of a number in a key: two of them and what it begins with are exact in a double. */
+const BITS = 2 ** 20;
+
+const opNumbers = new Map<UnaryOp | BinaryOp, number>();
+
+function opNumber(op: UnaryOp | BinaryOp): number {
+  let n = opNumbers.get(op);
+  if (n === undefined) {
+    n = OPS + opNumbers.size;
+    opNumbers.set(op, n);
+  }
+  return n;
+}
 
 export class Interner {
-  private readonly ids = new Map<string, number>();
+  private readonly ids = new Map<number | string, number>();
   private readonly known = new Map<Expr, number>();
+  private readonly names = new Map<string, number>();
 
   /** The number of `e`'s structure. Children are numbered first, so the cost is linear in new nodes. */
   id(e: Expr): number {
@@ -22,22 +39,36 @@ export class Interner {
     return id;
   }
 
-  private key(e: Expr): string {
+  private key(e: Expr): number | string {
     switch (e.kind) {
       case 'const':
-        return `c${e.type}${Object.is(e.value, -0) ? '-0' : e.value}`;
+        if (e.type === 'i32') return INTEGER * BITS * BITS + (e.value >>> 0);
+        return `${e.type}${Object.is(e.value, -0) ? '-0' : e.value}`;
       case 'ref':
-        return `r${e.name}`;
+        return pair(NAME, this.name(e.name), 0);
       case 'load':
-        return `l${e.memory}[${this.id(e.index)}`;
+        return pair(LOAD, this.name(e.memory), this.id(e.index));
       case 'unary':
-        return `${e.op}(${this.id(e.a)}`;
+        return pair(opNumber(e.op), this.id(e.a), 0);
       case 'binary':
-        return `${e.op}(${this.id(e.a)},${this.id(e.b)}`;
+        return pair(opNumber(e.op), this.id(e.a), this.id(e.b));
       case 'select':
         return `?${this.id(e.cond)},${this.id(e.a)},${this.id(e.b)}`;
       case 'loadIf':
         return `g${e.memory}[${this.id(e.cond)},${this.id(e.index)},${e.otherwise}`;
     }
   }
+
+  private name(name: string): number {
+    let n = this.names.get(name);
+    if (n === undefined) {
+      n = this.names.size;
+      this.names.set(name, n);
+    }
+    return n;
+  }
+}
+
+function pair(first: number, a: number, b: number): number | string {
+  return a < BITS && b < BITS ? (first * BITS + a) * BITS + b : `${first}:${a},${b}`;
 }

@@ -34,20 +34,41 @@ const isTranscendental = (op: UnaryOp): op is Transcendental =>
 
 /** The kernel without transcendental ops; the same object where it has none. */
 export function expandMath(kernel: Kernel): Kernel {
+  if (!kernel.body.some(usesOne)) return kernel;
   const names = new Set<string>(kernel.params.map((p) => p.name));
-  const without = new Set<Expr>();
-  let found = false;
   const inspect = (body: readonly Stmt[]): void => {
     for (const s of body) {
       if ('name' in s) names.add(s.name);
-      found ||= ownExpressions(s).some((e) => uses(e, without));
       if (s.kind === 'for') names.add(s.var);
       if (s.kind === 'tileEach') for (const n of [s.row, s.col, s.element]) names.add(n);
       blocksOf(s).forEach(inspect);
     }
   };
   inspect(kernel.body);
-  return found ? { ...kernel, body: new Expansion(names, without).block(kernel.body) } : kernel;
+  return { ...kernel, body: new Expansion(names, new Set()).block(kernel.body) };
+}
+
+/** Whether a transcendental op is in the statement or in its blocks. */
+function usesOne(s: Stmt): boolean {
+  return ownExpressions(s).some(hasOne) || blocksOf(s).some((b) => b.some(usesOne));
+}
+
+function hasOne(e: Expr): boolean {
+  switch (e.kind) {
+    case 'const':
+    case 'ref':
+      return false;
+    case 'load':
+      return hasOne(e.index);
+    case 'unary':
+      return isTranscendental(e.op) || hasOne(e.a);
+    case 'binary':
+      return hasOne(e.a) || hasOne(e.b);
+    case 'select':
+      return hasOne(e.cond) || hasOne(e.a) || hasOne(e.b);
+    case 'loadIf':
+      return hasOne(e.cond) || hasOne(e.index);
+  }
 }
 
 /** Whether a transcendental op is in `e`. Adds to `without` what has none, so that a shared expression is looked at once. */

@@ -3,8 +3,7 @@
  * follow each other) is renamed where it comes back. Then how deep an expression belongs follows from its names alone.
  */
 import type { Expr, Stmt } from '../../ir/kernel.js';
-import { mapOwn, withChildren } from './rebuild.js';
-import { blocksOf, withBlocks } from './walk.js';
+import { mapBlock, mapOwn, withChildren, withParts } from './rebuild.js';
 
 type RegisterType = 'f32' | 'i32' | 'bool';
 
@@ -15,103 +14,100 @@ export interface Definition {
   readonly type: RegisterType;
 }
 
-interface Defined {
-  readonly name: string;
-  readonly definition: Definition;
-}
-
-/** What the statement defines: for the statements after it, and inside its block. */
-function definedBy(s: Stmt, depth: number): { after: readonly Defined[]; inside: readonly Defined[] } {
-  const at = (name: string, type: RegisterType, d: number, mutable = false): Defined => ({
-    name,
-    definition: { depth: d, mutable, type },
-  });
-  switch (s.kind) {
-    case 'let':
-    case 'var':
-      return { after: [at(s.name, s.type, depth, s.kind === 'var')], inside: [] };
-    case 'for':
-      return { after: [], inside: [at(s.var, 'i32', depth + 1)] };
-    case 'tileEach':
-      return {
-        after: [],
-        inside: [at(s.row, 'i32', depth + 1), at(s.col, 'i32', depth + 1), at(s.element, 'f32', depth + 1)],
-      };
-    default:
-      return { after: [], inside: [] };
-  }
-}
-
 type Renames = ReadonlyMap<string, string>;
-
-function renamed(s: Stmt, renames: Renames): Stmt {
-  const memo = new Map<Expr, Expr>();
-  const rename = (e: Expr): Expr => {
-    let out = memo.get(e);
-    if (!out) {
-      out = e.kind === 'ref' ? { ...e, name: renames.get(e.name) ?? e.name } : withChildren(e, rename);
-      memo.set(e, out);
-    }
-    return out;
-  };
-  const own = mapOwn(s, rename);
-  return own.kind === 'set' || own.kind === 'accumulate' ? { ...own, name: renames.get(own.name) ?? own.name } : own;
-}
-
-function withNames(s: Stmt, renames: Renames): Stmt {
-  const to = (name: string): string => renames.get(name) ?? name;
-  switch (s.kind) {
-    case 'let':
-    case 'var':
-      return { ...s, name: to(s.name) };
-    case 'for':
-      return { ...s, var: to(s.var) };
-    case 'tileEach':
-      return { ...s, row: to(s.row), col: to(s.col), element: to(s.element) };
-    default:
-      return s;
-  }
-}
 
 /** The body with settled names, and the definition of each. */
 export function settleNames(body: readonly Stmt[]): {
   body: readonly Stmt[];
   definitions: Map<string, Definition>;
 } {
-  const definitions = new Map<string, Definition>();
-  let counter = 0;
+  const settler = new Settler();
+  return { body: settler.block(body, 0, new Map()), definitions: settler.definitions };
+}
 
-  /** Records what is defined; adds to `renames` what must be called otherwise. */
-  const define = (all: readonly Defined[], renames: Renames): Renames => {
-    let out = renames;
-    for (const { name, definition } of all) {
-      const known = definitions.get(name);
-      let chosen = name;
-      if (known && (known.depth !== definition.depth || known.mutable || definition.mutable)) {
-        do chosen = `${name}_${++counter}`;
-        while (definitions.has(chosen));
+class Settler {
+  readonly definitions = new Map<string, Definition>();
+  private counter = 0;
+  /** What expressions became under the renames that were applied last. */
+  private renamed = new Map<Expr, Expr>();
+  private applied: Renames | undefined;
+
+  block(body: readonly Stmt[], depth: number, outer: Renames): readonly Stmt[] {
+    let renames = outer;
+    return mapBlock(body, (original) => {
+      const s = this.rename(original, renames);
+      switch (s.kind) {
+        case 'let':
+        case 'var': {
+          const name = this.define(s.name, depth, s.type, s.kind === 'var');
+          renames = knowing(renames, s.name, name);
+          return name === s.name ? s : { ...s, name };
+        }
+        case 'for': {
+          const name = this.define(s.var, depth + 1, 'i32');
+          const inner = this.block(s.body, depth + 1, knowing(renames, s.var, name));
+          return name === s.var && inner === s.body ? s : { ...s, var: name, body: inner };
+        }
+        case 'tileEach': {
+          const row = this.define(s.row, depth + 1, 'i32');
+          const col = this.define(s.col, depth + 1, 'i32');
+          const element = this.define(s.element, depth + 1, 'f32');
+          const within = knowing(knowing(knowing(renames, s.row, row), s.col, col), s.element, element);
+          const inner = this.block(s.body, depth + 1, within);
+          if (row === s.row && col === s.col && element === s.element && inner === s.body) return s;
+          return { ...s, row, col, element, body: inner };
+        }
+        default:
+          return withParts(
+            s,
+            (e) => e,
+            (b) => this.block(b, depth + 1, renames),
+          );
       }
-      definitions.set(chosen, definition);
-      if (chosen !== name || out.has(name)) out = new Map(out).set(name, chosen);
+    });
+  }
+
+  /** Records a definition; returns the name that it gets. */
+  private define(name: string, depth: number, type: RegisterType, mutable = false): string {
+    const known = this.definitions.get(name);
+    let chosen = name;
+    if (known && (known.depth !== depth || known.mutable || mutable)) {
+      do chosen = `${name}_${++this.counter}`;
+      while (this.definitions.has(chosen));
+    }
+    this.definitions.set(chosen, { depth, mutable, type });
+    return chosen;
+  }
+
+  /** The statement with the names that it reads and sets; those that it defines stay. */
+  private rename(s: Stmt, renames: Renames): Stmt {
+    if (renames.size === 0) return s;
+    if (this.applied !== renames) {
+      this.applied = renames;
+      this.renamed = new Map();
+    }
+    const own = mapOwn(s, this.inExpression);
+    if (own.kind !== 'set' && own.kind !== 'accumulate') return own;
+    const name = renames.get(own.name) ?? own.name;
+    return name === own.name ? own : { ...own, name };
+  }
+
+  private readonly inExpression = (e: Expr): Expr => {
+    if (e.kind === 'const') return e;
+    if (e.kind === 'ref') {
+      const name = this.applied!.get(e.name) ?? e.name;
+      return name === e.name ? e : { kind: 'ref', name };
+    }
+    let out = this.renamed.get(e);
+    if (!out) {
+      out = withChildren(e, this.inExpression);
+      this.renamed.set(e, out);
     }
     return out;
   };
+}
 
-  const block = (stmts: readonly Stmt[], depth: number, outer: Renames): readonly Stmt[] => {
-    let renames = outer;
-    return stmts.map((original) => {
-      let s = renames.size > 0 ? renamed(original, renames) : original;
-      const { after, inside } = definedBy(original, depth);
-      const within = define(inside, renames);
-      renames = define(after, renames);
-      if (within.size > 0 || renames.size > 0) s = withNames(s, inside.length > 0 ? within : renames);
-      const blocks = blocksOf(s);
-      if (blocks.length === 0) return s;
-      return withBlocks(
-        s,
-        blocks.map((b) => block(b, depth + 1, within)),
-      );
-    });
-  };
-  return { body: block(body, 0, new Map()), definitions };
+/** Renames with one more, where it says anything. */
+function knowing(renames: Renames, name: string, chosen: string): Renames {
+  return chosen === name && !renames.has(name) ? renames : new Map(renames).set(name, chosen);
 }

@@ -4,7 +4,8 @@
  * an expression that two outputs share would otherwise read one of them twice, before and after it is written.
  */
 import { type Expr, type KernelParam, ref, type Stmt } from '../../ir/kernel.js';
-import { blocksOf, operandsOf, withBlocks } from './walk.js';
+import { withParts } from './rebuild.js';
+import { operandsOf } from './walk.js';
 
 /** @param fresh gives names that the kernel does not use */
 export function readFirst(
@@ -20,6 +21,7 @@ export function readFirst(
     if (from && lengths.has(from.length)) return true;
     return operandsOf(e).some((o) => reads(o, lengths));
   };
+  const asItIs = (e: Expr): Expr => e;
 
   const block = (statements: readonly Stmt[]): Stmt[] => {
     const out: Stmt[] = [];
@@ -37,13 +39,13 @@ export function readFirst(
         lengths.add(length);
       } else if (s.kind === 'let') out.push(s);
       else {
-        out.push(...stores.splice(0));
+        if (stores.length > 0) out.push(...stores.splice(0));
         lengths.clear();
-        const blocks = blocksOf(s);
-        out.push(blocks.length > 0 ? withBlocks(s, blocks.map(block)) : s);
+        out.push(withParts(s, asItIs, block));
       }
     }
-    return [...out, ...stores];
+    out.push(...stores);
+    return out;
   };
   return block(body);
 }

@@ -3,77 +3,84 @@
  * reads a state's old value comes before the one that writes the new value wherever the dependences allow it, so that the
  * new value can be written in place.
  */
-import type { Func, Value } from '../../ir/graph.js';
+import type { Func, Node, Value } from '../../ir/graph.js';
 import { ValueMap } from '../../ir/value-map.js';
+import type { Aliases } from './grow.js';
 import type { Region } from './region.js';
 
-/** For each region the regions that run before it. Acyclic. */
-export type Precedence = ReadonlyMap<Region, ReadonlySet<Region>>;
+/**
+ * For each of a list of regions, by its place there, the places of those that run before it; one may be listed several times.
+ * Acyclic.
+ */
+export type Precedence = readonly (readonly number[])[];
 
 /** @param regions producers before their consumers */
-export function precedence(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Precedence {
-  const producer = new ValueMap<Region>();
-  for (const region of regions) for (const v of region.outputs) producer.set(v, region);
-  const freshOf = new Map<Value, Value>();
-  for (const n of func.nodes) if (n.op === 'refresh') freshOf.set(n.results[0], n.operands[0]);
+export function precedence(func: Func, regions: readonly Region[], aliasOf: Aliases): Precedence {
+  /** By value: place of the region that writes it. */
+  const producer = new ValueMap<number>();
+  for (let i = 0; i < regions.length; i++) for (const v of regions[i].outputs) producer.set(v, i);
+  const refreshes = func.nodes.filter((n) => n.op === 'refresh');
+  const freshOf = new ValueMap<Value>();
+  for (const n of refreshes) freshOf.set(n.results[0], n.operands[0]);
 
-  const before = new Map<Region, Set<Region>>();
   /** The regions that write what `v` means, for a region that reads it. */
-  const follow = (v: Value, region: Region, own: Set<Region>): void => {
+  const follow = (v: Value, region: number, own: number[]): void => {
     for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
       const from = producer.get(at);
-      if (from && from !== region) own.add(from);
+      if (from !== undefined && from !== region) own.push(from);
       // Refreshed state lies in the state's buffer, but what is written there is `fresh`.
-      const fresh = freshOf.size > 0 ? freshOf.get(at) : undefined;
+      const fresh = freshOf.get(at);
       if (fresh) follow(fresh, region, own);
     }
   };
-  for (const region of regions) {
-    const own = new Set<Region>();
-    before.set(region, own);
-    const { inputs } = region;
-    for (let i = 0; i < inputs.length; i++) follow(inputs[i], region, own);
-  }
+  const before = regions.map(({ inputs }, i) => {
+    const own: number[] = [];
+    for (let k = 0; k < inputs.length; k++) follow(inputs[k], i, own);
+    return own;
+  });
 
-  const place = new Map<Region, number>();
-  for (let i = 0; i < regions.length; i++) place.set(regions[i], i);
-  const late: { reader: Region; writer: Region }[] = [];
-  for (const pair of overwrites(func, regions, aliasOf, producer)) {
+  const late: Overwrite[] = [];
+  for (const pair of overwrites(func, regions, refreshes, aliasOf, producer)) {
     // All that agree with one order cannot make a cycle together.
-    if (place.get(pair.reader)! < place.get(pair.writer)!) before.get(pair.writer)!.add(pair.reader);
+    if (pair.reader < pair.writer) before[pair.writer].push(pair.reader);
     else late.push(pair);
   }
   // Nothing placed before `floor` has a predecessor that is placed later.
   let floor = Number.POSITIVE_INFINITY;
   for (const { reader, writer } of late) {
-    floor = Math.min(floor, place.get(writer)!);
-    if (reaches(before, reader, writer, (r) => place.get(r)! >= floor)) continue;
-    before.get(writer)!.add(reader);
+    floor = Math.min(floor, writer);
+    if (!reaches(before, reader, writer, floor)) before[writer].push(reader);
   }
   return before;
 }
 
-/** Whether `from` comes after `to` by what is known; only regions that pass `within` can lie on the way. */
-function reaches(before: Precedence, from: Region, to: Region, within: (r: Region) => boolean): boolean {
-  const seen = new Set<Region>();
+/** Whether `from` comes after `to` by what is known; only regions from `floor` on can lie on the way. */
+function reaches(before: Precedence, from: number, to: number, floor: number): boolean {
+  const seen = new Set<number>();
   const stack = [from];
-  for (let r = stack.pop(); r; r = stack.pop()) {
+  for (let r = stack.pop(); r !== undefined; r = stack.pop()) {
     if (r === to) return true;
     if (seen.has(r)) continue;
     seen.add(r);
-    for (const b of before.get(r)!) if (within(b)) stack.push(b);
+    for (const b of before[r]) if (b >= floor) stack.push(b);
   }
   return false;
 }
 
-/** Pairs (reader of a state's old value, writer of its new value) in which the reader should run first. */
+/** Places of a region that reads a state's old value, and of the one that writes the new. */
+interface Overwrite {
+  readonly reader: number;
+  readonly writer: number;
+}
+
+/** Pairs in which the reader should run first. */
 function overwrites(
   func: Func,
   regions: readonly Region[],
-  aliasOf: ReadonlyMap<Value, Value>,
-  producer: ValueMap<Region>,
-): { reader: Region; writer: Region }[] {
-  const refreshes = func.nodes.filter((n) => n.op === 'refresh');
+  refreshes: readonly Node[],
+  aliasOf: Aliases,
+  producer: ValueMap<number>,
+): Overwrite[] {
   const refreshed = new Set(refreshes.map((n) => n.results[0]));
   const root = (v: Value): Value => {
     let at = v;
@@ -85,35 +92,39 @@ function overwrites(
     return false;
   };
   const reads = new Map(func.reads.map((v) => [v.name, v]));
-  const written = new ValueMap<Region>();
+  const written = new ValueMap<number>();
   const writes = (old: Value | undefined, value: Value): void => {
     const writer = producer.get(root(value));
-    if (old && writer && root(value) !== old) written.set(old, writer);
+    if (old && writer !== undefined && root(value) !== old) written.set(old, writer);
   };
   for (const n of refreshes) writes(root(n.operands[1]), n.operands[0]);
   for (const u of func.updates) writes(reads.get(u.state), u.value);
-  const pairs: { reader: Region; writer: Region }[] = [];
-  for (const reader of regions)
-    for (let i = 0; i < reader.inputs.length; i++) {
-      const v = reader.inputs[i];
+  const pairs: Overwrite[] = [];
+  for (let reader = 0; reader < regions.length; reader++)
+    for (const v of regions[reader].inputs) {
       const writer = written.get(root(v));
-      if (writer && writer !== reader && !meansRefreshed(v)) pairs.push({ reader, writer });
+      if (writer !== undefined && writer !== reader && !meansRefreshed(v)) pairs.push({ reader, writer });
     }
   return pairs;
 }
 
-/** @param regions in the order of preference */
-export function schedule(regions: readonly Region[], before: Precedence): Region[] {
-  const order: Region[] = [];
-  const state = new Map<Region, 'open' | 'done'>();
-  const visit = (region: Region): void => {
-    if (state.get(region) === 'open') throw new Error('regions depend on each other in a cycle');
-    if (state.has(region)) return;
-    state.set(region, 'open');
-    for (const r of before.get(region)!) visit(r);
-    state.set(region, 'done');
-    order.push(region);
+const [OPEN, DONE] = [1, 2];
+
+/**
+ * @param preferred places in the order of preference
+ * @returns them in an order in which the regions can run
+ */
+export function schedule(preferred: readonly number[], before: Precedence): number[] {
+  const order: number[] = [];
+  const state = new Uint8Array(before.length);
+  const visit = (place: number): void => {
+    if (state[place] === OPEN) throw new Error('regions depend on each other in a cycle');
+    if (state[place] === DONE) return;
+    state[place] = OPEN;
+    for (const b of before[place]) visit(b);
+    state[place] = DONE;
+    order.push(place);
   };
-  regions.forEach(visit);
+  for (const place of preferred) visit(place);
   return order;
 }

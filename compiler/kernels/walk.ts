@@ -22,6 +22,34 @@ export function operandsOf(e: Expr): readonly Expr[] {
   }
 }
 
+/** Visits the direct operands. */
+export function eachOperand(e: Expr, visit: (e: Expr) => void): void {
+  switch (e.kind) {
+    case 'const':
+    case 'ref':
+      return;
+    case 'load':
+      visit(e.index);
+      return;
+    case 'unary':
+      visit(e.a);
+      return;
+    case 'binary':
+      visit(e.a);
+      visit(e.b);
+      return;
+    case 'select':
+      visit(e.cond);
+      visit(e.a);
+      visit(e.b);
+      return;
+    case 'loadIf':
+      visit(e.cond);
+      visit(e.index);
+      return;
+  }
+}
+
 /** The statement's own expressions; those of nested blocks are not among them. */
 export function ownExpressions(s: Stmt): readonly Expr[] {
   switch (s.kind) {
@@ -46,6 +74,25 @@ export function ownExpressions(s: Stmt): readonly Expr[] {
       return [s.index, s.row];
     case 'tileEach':
       return [s.rowLimit, s.colLimit];
+  }
+}
+
+/** Visits the statement's own expressions. */
+export function eachOwn(s: Stmt, visit: (e: Expr) => void): void {
+  switch (s.kind) {
+    case 'let':
+    case 'var':
+    case 'set':
+    case 'accumulate':
+      visit(s.value);
+      return;
+    case 'store':
+      visit(s.index);
+      visit(s.value);
+      return;
+    default:
+      for (const e of ownExpressions(s)) visit(e);
+      return;
   }
 }
 

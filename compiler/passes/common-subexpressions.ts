@@ -3,14 +3,9 @@
  * attribute, so two draws merge only when they are meant to be one.
  */
 import type { Attr, Attrs, Func, Module, Node, Value } from '../../ir/graph.js';
+import { type OpName, opNames } from '../../ir/ops/table.js';
 import { keepNode, mapFunctions, rebuild } from '../../ir/rewrite.js';
-import { ValueMap } from '../../ir/value-map.js';
-
-/** A node that others may equal, and what stands for its results. */
-interface Known {
-  readonly node: Node;
-  readonly results: readonly Value[];
-}
+import { NumberedValue } from '../../ir/value-map.js';
 
 function attrEquals(a: Attr | undefined, b: Attr): boolean {
   if (!Array.isArray(a) || !Array.isArray(b)) return Object.is(a, b);
@@ -23,34 +18,45 @@ function attrsEqual(a: Attrs, b: Attrs): boolean {
   return names.length === Object.keys(b).length && names.every((n) => attrEquals(b[n], a[n]));
 }
 
+function alike(a: Node, b: Node, operands: readonly Value[]): boolean {
+  if (a.op !== b.op || a.guard !== b.guard || a.operands.length !== operands.length) return false;
+  for (let i = 0; i < operands.length; i++) if (a.operands[i] !== operands[i]) return false;
+  return attrsEqual(a.attrs, b.attrs);
+}
+
+const opNumbers = new Map<OpName, number>(opNames.map((op, i) => [op, i]));
+
+function hashText(hash: number, text: string): number {
+  let h = hash;
+  for (let i = 0; i < text.length; i++) h = Math.imul(h, 31) + text.charCodeAt(i);
+  return h;
+}
+
+/** Equal for nodes that are alike. Those that read nothing are told apart by their attributes. */
+function hashOf({ op, attrs }: Node, operands: readonly Value[]): number {
+  let h = opNumbers.get(op)!;
+  for (let i = 0; i < operands.length; i++) {
+    const v = operands[i];
+    h = Math.imul(h, 0x9e3779b1) + (v instanceof NumberedValue ? v.number : 0);
+  }
+  if (operands.length === 0) h = hashText(h, Object.values(attrs).join());
+  h = Math.imul(h ^ (h >>> 15), 0x85ebca6b);
+  return (h ^ (h >>> 13)) >>> 0;
+}
+
 function merge(func: Func): Func {
-  const numbers = new ValueMap<number>();
-  let count = 0;
-  const numberOf = (v: Value): number => {
-    let n = numbers.get(v);
-    if (n === undefined) {
-      n = count++;
-      numbers.set(v, n);
-    }
-    return n;
-  };
-  // Nodes that read nothing are told apart by their attributes alone.
-  const keyOf = ({ op, attrs }: Node, operands: readonly Value[]): string => {
-    let key: string = op;
-    for (let i = 0; i < operands.length; i++) key += ` ${numberOf(operands[i])}`;
-    return operands.length > 0 ? key : key + Object.values(attrs).join();
-  };
-  const seen = new Map<string, Known[]>();
+  // Places of nodes in the new function, counted from 1, by hash; what meets a taken slot goes to the next.
+  const size = 2 ** Math.ceil(Math.log2(2 * func.nodes.length + 2));
+  const slots = new Int32Array(size);
   return rebuild(func, 'common-subexpressions', {
     replace: (node, operands, b) => {
-      const key = keyOf(node, operands);
-      const alike = seen.get(key);
-      const known = alike?.find((k) => k.node.guard === node.guard && attrsEqual(k.node.attrs, node.attrs));
-      if (known) return known.results;
+      let slot = hashOf(node, operands) % size;
+      for (; slots[slot] > 0; slot = (slot + 1) % size) {
+        const known = b.nodes[slots[slot] - 1];
+        if (alike(known, node, operands)) return known.results;
+      }
       const results = keepNode(b, node, operands);
-      const own = { node, results };
-      if (alike) alike.push(own);
-      else seen.set(key, [own]);
+      slots[slot] = b.nodes.length;
       return results;
     },
   });

@@ -2,7 +2,7 @@
  * Removes nodes, inputs and state reads that no output and no update needs, then state that no function touches.
  */
 import type { Func, Module, Node, Value } from '../../ir/graph.js';
-import { mapFunctions } from '../../ir/rewrite.js';
+import { mapFunctions, withPart } from '../../ir/rewrite.js';
 import { ValueMap } from '../../ir/value-map.js';
 
 function prune(func: Func): Func {
@@ -21,7 +21,7 @@ function prune(func: Func): Func {
   const reads = func.reads.filter(isLive);
   const all =
     nodes.length === func.nodes.length && inputs.length === func.inputs.length && reads.length === func.reads.length;
-  return all ? func : { ...func, inputs, reads, nodes: nodes.reverse() };
+  return all ? func : withPart(func, inputs, reads, nodes.reverse());
 }
 
 export function removeDeadCode(module: Module): Module {

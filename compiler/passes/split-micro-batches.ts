@@ -113,7 +113,7 @@ function accumulateFunction(train: Func, sums: ReadonlyMap<Value, Sum>, local: R
   const nested = nodes.find(isMark);
   if (nested) throw new Error(`${PASS}: ${nested.results[0].name} is accumulated, and needed within a micro-batch`);
   const used = new Set([...nodes.flatMap((n) => n.operands), ...sums.keys(), ...updates.map((u) => u.value)]);
-  const b = new Builder(ACCUMULATE, passLoc(PASS));
+  const b = Builder.over(train, PASS, ACCUMULATE);
   for (const v of train.inputs) if (used.has(v)) b.adoptInput(v);
   for (const v of train.reads) if (used.has(v)) b.adoptRead(v);
   for (const node of nodes) b.append(node);
@@ -141,7 +141,7 @@ function updateFunction(train: Func, sums: ReadonlyMap<Value, Sum>, local: Reado
   const used = new Set(nodes.filter((n) => !isMark(n)).flatMap((n) => n.operands));
   for (const v of used)
     if (local.has(v)) throw new Error(`${PASS}: the update reads ${v.name}, which is of one micro-batch`);
-  const b = new Builder('train', passLoc(PASS));
+  const b = Builder.over(train, PASS, 'train');
   for (const v of train.inputs) if (used.has(v)) b.adoptInput(v);
   for (const v of train.reads) if (used.has(v)) b.adoptRead(v);
   const map = new Map<Value, Value>();

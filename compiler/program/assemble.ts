@@ -22,7 +22,7 @@ import {
   printSource,
   sourceOf,
 } from './plan-function.js';
-import { regionKey } from './region-key.js';
+import { RegionKeys } from './region-key.js';
 import { groupSmall, joinKernels } from './small-steps.js';
 
 export type { Fused } from './plan-function.js';
@@ -54,9 +54,10 @@ export function assemble(
   inverses: BatchOptions = {},
 ): Assembled {
   const kernels = new Map<string, { kernel: Kernel; info: KernelInfo }>();
+  const keys = new RegionKeys();
 
   const kernelFor = (region: Region): Kernel => {
-    const key = regionKey(region);
+    const key = keys.keyOf(region);
     const known = kernels.get(key);
     if (known) return known.kernel;
     const hint = region.anchor?.op ?? 'pointwise';

@@ -28,6 +28,7 @@ const MOST = {
 export interface Batched {
   /** With one region, the batch's first, for all regions of a batch. */
   readonly regions: readonly Region[];
+  /** Of these. */
   readonly before: Precedence;
   /** By that region. */
   readonly batches: ReadonlyMap<Region, readonly Region[]>;
@@ -45,9 +46,9 @@ const isWide = (region: Region, { narrow = NARROW }: BatchOptions): boolean => s
 /** @param regions in an order in which they can run */
 export function batchInverses(regions: readonly Region[], before: Precedence, options: BatchOptions): Batched {
   // No inverse that waits for another one: then batches cannot wait for each other in a circle.
-  const behind = new Set<Region>();
-  for (const r of regions) if ([...before.get(r)!].some((b) => isInverse(b) || behind.has(b))) behind.add(r);
-  const free = regions.filter((r) => isInverse(r) && r.guard !== undefined && !behind.has(r));
+  const behind = new Uint8Array(regions.length);
+  for (const [r, own] of before.entries()) if (own.some((b) => behind[b] || isInverse(regions[b]))) behind[r] = 1;
+  const free = regions.filter((r, i) => isInverse(r) && r.guard !== undefined && !behind[i]);
   // Those of similar width together: they take as much memory and as many turns.
   const byWidth = [...free].sort((a, b) => sizeOf(b).width - sizeOf(a).width);
   const matrices = (group: readonly Region[]): number => group.reduce((n, r) => n + sizeOf(r).matrices, 0);
@@ -62,20 +63,22 @@ export function batchInverses(regions: readonly Region[], before: Precedence, op
     (group) => group.reduce((n, r) => n + sizeOf(r).matrices * wideScratch(sizeOf(r).width), 0),
   );
   const groups = [...narrow.filter((g) => g.length > 1), ...wide];
-  const first = new Map(groups.flatMap((g) => g.map((r) => [r, g[0]] as const)));
-  const of = (r: Region): Region => first.get(r) ?? r;
-  const joined = new Map<Region, Set<Region>>();
-  for (const r of regions) {
-    const own = joined.get(of(r)) ?? new Set();
-    joined.set(of(r), own);
-    for (const b of before.get(r)!) if (of(b) !== of(r)) own.add(of(b));
-  }
+  const placeOf = new Map(regions.map((r, i) => [r, i]));
+  /** By place: that of the region that stands for it. */
+  const stand = Int32Array.from(regions.keys());
+  for (const group of groups) for (const r of group) stand[placeOf.get(r)!] = placeOf.get(group[0])!;
+  const joined = regions.map((): number[] => []);
+  for (const [r, own] of before.entries())
+    for (const b of own) if (stand[b] !== stand[r]) joined[stand[r]].push(stand[b]);
+  const order = schedule(
+    [...regions.keys()].filter((i) => stand[i] === i),
+    joined,
+  );
+  const placed = new Int32Array(regions.length);
+  for (const [to, from] of order.entries()) placed[from] = to;
   return {
-    regions: schedule(
-      regions.filter((r) => of(r) === r),
-      joined,
-    ),
-    before: joined,
+    regions: order.map((i) => regions[i]),
+    before: order.map((i) => joined[i].map((b) => placed[b])),
     batches: new Map(groups.map((g) => [g[0], g])),
   };
 }

@@ -11,6 +11,7 @@ import { bytesPerElement, concrete, type DType, storedBytes } from '../../ir/typ
 import { ValueMap } from '../../ir/value-map.js';
 import { DUE } from '../kernels/gpu/inverse-batch.js';
 import type { Round } from '../kernels/gpu/inverse-wide.js';
+import type { Aliases } from '../kernels/grow.js';
 import type { Region } from '../kernels/region.js';
 import type { Unplaced } from './arenas.js';
 import type { BatchPlan } from './inverse-batches.js';
@@ -20,7 +21,7 @@ import { placeState, rootOf } from './storage.js';
 export interface Fused {
   readonly regions: readonly Region[];
   /** Values that share the bytes of another: reshapes, and refreshed state. */
-  readonly aliasOf: ReadonlyMap<Value, Value>;
+  readonly aliasOf: Aliases;
 }
 
 export interface PlannedStep {
@@ -120,7 +121,7 @@ export function planFunction(
   const inputs = new Set<Value>(func.inputs);
   const buffers: (Unplaced & { readonly interval: Interval })[] = [];
   for (const [v, from] of first) {
-    if (aliasOf.has(v) || storage.inState.has(v)) continue;
+    if (aliasOf.get(v) || storage.inState.has(v)) continue;
     const name = bufferName(v);
     const bytes = storedBytes(v.type);
     const role: Buffer['role'] = inputs.has(v) ? 'input' : outputs.has(v) ? 'output' : 'transient';

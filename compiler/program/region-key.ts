@@ -1,48 +1,77 @@
 /**
  * A region's structure as a string: equal keys mean equal kernels, whatever the values are called. ResNet-50 repeats its
- * blocks, so about a third of its regions need a kernel of their own.
+ * blocks, so about a third of its regions need a kernel of their own. A key is a row of numbers, each written as one or two
+ * characters: it is made for every region, and printed nowhere.
  */
-import type { Value } from '../../ir/graph.js';
-import { printType } from '../../ir/types.js';
+import type { Attrs, Value } from '../../ir/graph.js';
+import { shared } from '../../ir/types.js';
+import { ValueMap } from '../../ir/value-map.js';
 import type { Region } from '../kernels/region.js';
 
-/** Regions never change, and every target asks for their keys. */
-const known = new WeakMap<Region, string>();
+/** Makes keys that can be compared with each other. */
+export class RegionKeys {
+  /** Numbers of ops and of lists of attributes. */
+  private readonly texts = new Map<string, number>();
+  private readonly places = new ValueMap<number>();
+  /** Places from here on are of this region. */
+  private first = 0;
+  private next = 0;
+  private codes: number[] = [];
 
-export function regionKey(region: Region): string {
-  let key = known.get(region);
-  if (key === undefined) {
-    key = describe(region);
-    known.set(region, key);
+  keyOf({ anchor, nodes, parts = [nodes], inputs, outputs }: Region): string {
+    // Begins as no other key of a kernel does.
+    this.codes = [0];
+    this.first = this.next;
+    this.values(inputs, true);
+    this.add(parts.length);
+    for (const part of parts) {
+      this.add(part.length);
+      for (const node of part) {
+        this.add(2 * this.numberOf(node.op) + Number(node === anchor));
+        this.values(node.results, true);
+        this.values(node.operands, false);
+        this.add(this.numberOf(textOf(node.attrs)));
+      }
+    }
+    this.values(outputs, false);
+    return String.fromCharCode(...this.codes);
   }
-  return key;
-}
 
-function describe(region: Region): string {
-  const ids = new Map<Value, number>();
-  const id = (v: Value): number => {
-    let n = ids.get(v);
+  private values(values: readonly Value[], typed: boolean): void {
+    this.add(values.length);
+    for (let i = 0; i < values.length; i++) {
+      this.add(this.placeOf(values[i]));
+      if (typed) this.add(shared(values[i].type).number);
+    }
+  }
+
+  /** Values of a region are counted as they appear. */
+  private placeOf(v: Value): number {
+    let n = this.places.get(v);
+    if (n === undefined || n < this.first) {
+      n = this.next++;
+      this.places.set(v, n);
+    }
+    return n - this.first;
+  }
+
+  private numberOf(text: string): number {
+    let n = this.texts.get(text);
     if (n === undefined) {
-      n = ids.size;
-      ids.set(v, n);
+      n = this.texts.size;
+      this.texts.set(text, n);
     }
     return n;
-  };
-  let text = 'in';
-  const { inputs } = region;
-  for (let i = 0; i < inputs.length; i++) text += ` ${id(inputs[i])}:${printType(inputs[i].type)}`;
-  for (const part of region.parts ?? [region.nodes]) {
-    text += '\npart';
-    for (const node of part) {
-      const { op, results, operands, attrs } = node;
-      text += '\n';
-      for (let i = 0; i < results.length; i++) text += `${id(results[i])}:${printType(results[i].type)} `;
-      text += node === region.anchor ? `=*${op}` : `=${op}`;
-      for (let i = 0; i < operands.length; i++) text += ` ${id(operands[i])}`;
-      for (const k in attrs) text += ` ${k}=${attrs[k]}`;
-    }
   }
-  text += '\nout';
-  for (const v of region.outputs) text += ` ${id(v)}`;
+
+  private add(n: number): void {
+    if (n < 0x8000) this.codes.push(n);
+    else this.codes.push(0x8000 | (n & 0x7fff), n >>> 15);
+  }
+}
+
+function textOf(attrs: Attrs): string {
+  let text = '';
+  for (const k in attrs) text += ` ${k}=${attrs[k]}`;
   return text;
 }

@@ -47,19 +47,19 @@ export function groupSmall(
 ): (readonly Region[])[] {
   const out: (readonly Region[])[] = [];
   // Groups that still take members; none of them waits for another.
-  const open = new Map<string, { readonly regions: Region[]; bytes: number }>();
+  const open = new Map<string, { readonly regions: Region[]; readonly places: number[]; bytes: number }>();
   const close = (guard: string): void => {
     const group = open.get(guard);
     if (group) out.push(group.regions);
     open.delete(guard);
   };
-  for (const region of regions) {
-    const waits = before.get(region)!;
+  for (const [place, region] of regions.entries()) {
+    const waits = new Set(before[place]);
     const guard = region.guard ?? '';
     const kernel = alone(region) ? undefined : kernelOf(region);
     const small = kernel !== undefined && isSmall(kernel);
-    for (const [other, { regions: members }] of [...open])
-      if (!(small && other === guard) && members.some((r) => waits.has(r))) close(other);
+    for (const [other, { places }] of [...open])
+      if (!(small && other === guard) && places.some((p) => waits.has(p))) close(other);
     if (!small) {
       out.push([region]);
       continue;
@@ -69,8 +69,9 @@ export function groupSmall(
     const bytes = scratch ? MOST_BYTES : kernel.bytes;
     const full = (open.get(guard)?.bytes ?? 0) + bytes > MOST_BYTES;
     if (full) close(guard);
-    const group = open.get(guard) ?? { regions: [], bytes: 0 };
+    const group = open.get(guard) ?? { regions: [], places: [], bytes: 0 };
     group.regions.push(region);
+    group.places.push(place);
     group.bytes += bytes;
     open.set(guard, group);
     if (group.regions.length === MOST_MEMBERS) close(guard);

@@ -5,6 +5,7 @@
 import type { Func, Node, Value } from '../../ir/graph.js';
 import { ops } from '../../ir/ops/table.js';
 import { shapeEquals, storedBytes } from '../../ir/types.js';
+import type { Aliases } from '../kernels/grow.js';
 import type { Region } from '../kernels/region.js';
 
 /** To be made at the end of the function. */
@@ -73,7 +74,7 @@ function elementwiseSame(node: Node, like: Value): boolean {
 }
 
 /** Follows aliases (reshapes, refreshes) to the value that owns the bytes. */
-export function rootOf(aliasOf: ReadonlyMap<Value, Value>): (v: Value) => Value {
+export function rootOf(aliasOf: Aliases): (v: Value) => Value {
   return (v) => {
     let at = v;
     for (let next = aliasOf.get(at); next; next = aliasOf.get(at)) at = next;
@@ -85,7 +86,7 @@ export function rootOf(aliasOf: ReadonlyMap<Value, Value>): (v: Value) => Value 
  * What leaves a function may not be state that it overwrites, reshaped or as it is: nothing would keep the old bytes.
  * No pass makes such a function; throws where one does.
  */
-export function placeState(func: Func, regions: readonly Region[], aliasOf: ReadonlyMap<Value, Value>): Storage {
+export function placeState(func: Func, regions: readonly Region[], aliasOf: Aliases): Storage {
   const root = rootOf(aliasOf);
   const producer = new Map<Value, number>();
   const readers = new Map<Value, { at: number; value: Value }[]>();

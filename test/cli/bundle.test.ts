@@ -1,8 +1,9 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import onnxProto from 'onnx-proto';
@@ -68,17 +69,42 @@ describe('the bundled command', () => {
     expect(code).toBe(0);
     const { files } = compile(readFileSync(path), basename(path), { init: 'he-normal', seed: 3 });
     for (const [name, bytes] of files) expect(hash(readFileSync(join(dir, name))), name).toBe(hash(bytes));
+    expect(readdirSync(dirname(dir))).toEqual(['a']);
   });
 
   it('leaves nothing behind where a pass fails after the weights were begun', async () => {
     const folder = temporaryFolder();
     // Known to fit no memory only when all is planned.
-    const args = ['compile', wide(2500), '--init', 'he-normal', '--batch', '1000000', '-o', join(folder, 'a')];
+    const out = join(folder, 'deep', 'a');
+    const args = ['compile', wide(2500), '--init', 'he-normal', '--batch', '1000000', '-o', out];
     const { code, err } = await run(COMMAND, args);
     expect(err).toMatch(/^error E\d{3}: /);
     expect(code).toBe(1);
     expect(readdirSync(folder)).toEqual([]);
   });
+});
+
+describe.runIf(process.platform !== 'win32')('a signal to a compilation', () => {
+  it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('leaves nothing behind: %s', async (signal) => {
+    const folder = temporaryFolder();
+    // The second thread has much to draw, hash and write.
+    const args = ['compile', wide(20000), '--init', 'he-normal', '--optimizer', 'sgd', '-o', join(folder, 'deep', 'a')];
+    const child = spawn(process.execPath, [COMMAND, ...args], { stdio: 'ignore' });
+    const ended = once(child, 'exit');
+    while (readdirSync(folder).length === 0 && child.exitCode === null) await setTimeout(1);
+    expect(readdirSync(folder)).toEqual([expect.stringMatching(/^\.deep\./)]);
+    child.kill(signal);
+    expect(await ended).toEqual([null, signal]);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+it('a compilation to a folder that it cannot write says so before it works', async () => {
+  const file = join(temporaryFolder(), 'file');
+  writeFileSync(file, '');
+  const { code, err } = await run(COMMAND, ['compile', '/nowhere.onnx', '-o', join(file, 'a')]);
+  expect(err).toMatch(/^error E503: /);
+  expect(code).toBe(1);
 });
 
 describe('the bundled runtime', () => {

@@ -5,6 +5,7 @@
 import { isAnchor } from '../../compiler/kernels/archetype.js';
 import { fuse } from '../../compiler/kernels/fuse.js';
 import { lowerForGpu } from '../../compiler/kernels/gpu/lower.js';
+import type { Aliases } from '../../compiler/kernels/grow.js';
 import type { Region } from '../../compiler/kernels/region.js';
 import { joinKernels } from '../../compiler/program/small-steps.js';
 import { Builder } from '../../ir/builder.js';
@@ -188,7 +189,7 @@ export function expectations(func: Func, inputs: Inputs, tolerance: Tolerance, f
 function workOf(
   func: Func,
   regions: readonly Region[],
-  aliasOf: ReadonlyMap<Value, Value>,
+  aliasOf: Aliases,
   inputs: Inputs,
   lower: Lower,
   expected: readonly Expected[],

@@ -163,72 +163,73 @@ export class Code {
     out.set(this.tail, at);
   }
 
-  private byte(value: number): void {
-    this.tail.push(value);
+  /** Bytes as they are. */
+  raw(...bytes: readonly number[]): this {
+    for (const b of bytes) this.tail.push(b);
+    return this;
   }
 
-  /** Instructions without immediates. */
-  op(...opcodes: readonly number[]): this {
-    for (const o of opcodes) this.byte(o);
+  /** One or two instructions without immediates. */
+  op(first: number, second?: number): this {
+    this.tail.push(first);
+    if (second !== undefined) this.tail.push(second);
     return this;
   }
 
   /** One instruction with one unsigned immediate: a local, a branch depth. */
   at(opcode: number, immediate: number): this {
-    this.byte(opcode);
+    this.tail.push(opcode);
     return this.unsigned(immediate);
   }
 
-  /** Vector instructions without immediates. */
-  simd(...opcodes: readonly number[]): this {
-    for (const o of opcodes) {
-      this.byte(0xfd);
-      this.unsigned(o);
-    }
-    return this;
+  /** One or two vector instructions without immediates. */
+  simd(first: number, second?: number): this {
+    this.tail.push(0xfd);
+    this.unsigned(first);
+    return second === undefined ? this : this.simd(second);
   }
 
   /** A vector instruction that names a lane. */
   lane(opcode: number, lane: number): this {
     this.simd(opcode);
-    this.byte(lane);
+    this.tail.push(lane);
     return this;
   }
 
   /** A scalar memory access; `align` is the logarithm of the alignment. */
   memory(opcode: number, align: number, offset: number): this {
-    this.byte(opcode);
+    this.tail.push(opcode);
     return this.unsigned(align).unsigned(offset);
   }
 
   /** A vector memory access. Byte alignment is promised of nothing but the access's own lanes. */
   simdMemory(opcode: number, align: number, offset: number, lane?: number): this {
     this.simd(opcode).unsigned(align).unsigned(offset);
-    if (lane !== undefined) this.byte(lane);
+    if (lane !== undefined) this.tail.push(lane);
     return this;
   }
 
   i32(value: number): this {
-    this.byte(0x41);
+    this.tail.push(0x41);
     return this.signed(value);
   }
 
   f32(value: number): this {
-    this.byte(0x43);
+    this.tail.push(0x43);
     return this.float(value);
   }
 
   /** The same or four different 32-bit patterns, given as i32. */
   lanes(values: readonly number[]): this {
     this.simd(simd.const);
-    for (const v of values) this.op(v & 255, (v >> 8) & 255, (v >> 16) & 255, (v >> 24) & 255);
+    for (const v of values) this.tail.push(v & 255, (v >> 8) & 255, (v >> 16) & 255, (v >> 24) & 255);
     return this;
   }
 
   /** Picks 32-bit lanes: 0 to 3 of the first operand, 4 to 7 of the second. */
   shuffle(...lanes: readonly number[]): this {
     this.simd(simd.shuffle);
-    for (const l of lanes) this.op(4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3);
+    for (const l of lanes) this.tail.push(4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3);
     return this;
   }
 
@@ -244,10 +245,10 @@ export class Code {
   unsigned(value: number): this {
     let rest = value >>> 0;
     while (rest > 127) {
-      this.byte((rest & 127) | 128);
+      this.tail.push((rest & 127) | 128);
       rest >>>= 7;
     }
-    this.byte(rest);
+    this.tail.push(rest);
     return this;
   }
 
@@ -255,23 +256,23 @@ export class Code {
   signed(value: number): this {
     let rest = value | 0;
     while (rest < -64 || rest > 63) {
-      this.byte((rest & 127) | 128);
+      this.tail.push((rest & 127) | 128);
       rest >>= 7;
     }
-    this.byte(rest & 127);
+    this.tail.push(rest & 127);
     return this;
   }
 
   name(text: string): this {
     const utf8 = new TextEncoder().encode(text);
     this.unsigned(utf8.length);
-    for (const b of utf8) this.byte(b);
+    for (const b of utf8) this.tail.push(b);
     return this;
   }
 
   private float(value: number): this {
     scratchView.setFloat32(0, value, true);
-    for (const b of scratchBytes) this.byte(b);
+    for (const b of scratchBytes) this.tail.push(b);
     return this;
   }
 }
@@ -320,7 +321,7 @@ function functionBody(f: WasmFunction): Code {
 /** A module that imports its memory as `env.memory` and exports each function by its name. */
 export function encodeModule(functions: readonly WasmFunction[], memory: MemoryImport): Uint8Array {
   const arities = [...new Set(functions.map((f) => f.params))];
-  const out = new Code().op(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
+  const out = new Code().raw(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
   section(
     out,
     1,
@@ -328,7 +329,7 @@ export function encodeModule(functions: readonly WasmFunction[], memory: MemoryI
       new Code()
         .op(0x60)
         .unsigned(n)
-        .op(...new Array<number>(n).fill(I32))
+        .raw(...new Array<number>(n).fill(I32))
         .unsigned(0),
     ),
   );

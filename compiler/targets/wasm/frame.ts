@@ -44,11 +44,36 @@ export interface Tile {
 interface Scope {
   readonly code: Code;
   /** Values that later code of this scope may use again: key to local. */
-  readonly cache: Map<string, number>;
-  readonly names: Map<string, Name>;
-  readonly memories: Map<string, MemoryPlace>;
-  readonly tiles: Map<string, Tile>;
+  cache: Map<string, number> | undefined;
   readonly scratch: number;
+}
+
+/** What names mean; what a scope defines holds until it is left. */
+class Scoped<T> {
+  private readonly meanings = new Map<string, T>();
+  /** What was defined, in which scope, and what the name meant before. */
+  private readonly log: { readonly name: string; readonly level: number; readonly before: T | undefined }[] = [];
+
+  get(name: string): T {
+    const found = this.meanings.get(name);
+    if (found === undefined) throw new Error(`${name} is not defined`);
+    return found;
+  }
+
+  define(name: string, meaning: T, level: number): void {
+    this.log.push({ name, level, before: this.meanings.get(name) });
+    this.meanings.set(name, meaning);
+  }
+
+  /** Forgets what the scope `level` and those inside it have defined. */
+  leave(level: number): void {
+    const { log, meanings } = this;
+    while (log.length > 0 && log[log.length - 1].level >= level) {
+      const { name, before } = log.pop()!;
+      if (before === undefined) meanings.delete(name);
+      else meanings.set(name, before);
+    }
+  }
 }
 
 /** The vector loop that is being printed as lanes. */
@@ -75,6 +100,9 @@ export const held = (t: KernelType): Scalar => (t === 'f16' ? 'f32' : t === 'u8'
 export class Frame {
   readonly locals: ValueType[] = [];
   private readonly scopes: Scope[] = [];
+  private readonly names = new Scoped<Name>();
+  private readonly memories = new Scoped<MemoryPlace>();
+  private readonly tiles = new Scoped<Tile>();
   /** The scope to which code is appended. */
   private current = -1;
   private scratchTop = 0;
@@ -110,10 +138,7 @@ export class Frame {
   enter(): void {
     this.scopes.push({
       code: new Code(),
-      cache: new Map(),
-      names: new Map(),
-      memories: new Map(),
-      tiles: new Map(),
+      cache: undefined,
       scratch: this.scopes.length === 0 ? 0 : this.scratchTop,
     });
     this.current = this.scopes.length - 1;
@@ -123,7 +148,11 @@ export class Frame {
   /** Closes the innermost scope; the caller appends its code. */
   leave(): Code {
     const scope = this.scopes.pop()!;
-    this.current = this.scopes.length - 1;
+    const level = this.scopes.length;
+    this.names.leave(level);
+    this.memories.leave(level);
+    this.tiles.leave(level);
+    this.current = level - 1;
     this.scratchTop = scope.scratch;
     return scope.code;
   }
@@ -150,7 +179,9 @@ export class Frame {
 
   /** A local that holds what `emit` computes in the scope `level`; the same key is computed once in a scope. */
   cached(level: number, key: string, emit: () => void): number {
-    const { cache } = this.scopes[level];
+    const scope = this.scopes[level];
+    scope.cache ??= new Map();
+    const { cache } = scope;
     const known = cache.get(key);
     if (known !== undefined) return known;
     let local = -1;
@@ -166,24 +197,16 @@ export class Frame {
     const lanes = how.lanes ?? false;
     const local = how.local ?? this.newLocal(lanes ? V128 : valueType[type]);
     const named: Name = { type, local, level: this.current, mutable: how.mutable ?? false, lanes, sum: how.sum };
-    this.scopes[this.current].names.set(name, named);
+    this.names.define(name, named, this.current);
     return named;
   }
 
-  private find<T>(kind: 'names' | 'memories' | 'tiles', name: string): T {
-    for (let s = this.scopes.length - 1; s >= 0; s--) {
-      const found = this.scopes[s][kind].get(name);
-      if (found) return found as T;
-    }
-    throw new Error(`${name} is not defined`);
-  }
-
   name(name: string): Name {
-    return this.find('names', name);
+    return this.names.get(name);
   }
 
   memory(name: string): MemoryPlace {
-    return this.find('memories', name);
+    return this.memories.get(name);
   }
 
   /** Whether only the statements of this function can reach it: it shares no bytes with another memory. */
@@ -192,15 +215,15 @@ export class Frame {
   }
 
   tile(name: string): Tile {
-    return this.find('tiles', name);
+    return this.tiles.get(name);
   }
 
   defineMemory(name: string, place: MemoryPlace): void {
-    this.scopes[this.current].memories.set(name, place);
+    this.memories.define(name, place, this.current);
   }
 
   defineTile(name: string, tile: Tile): void {
-    this.scopes[this.current].tiles.set(name, tile);
+    this.tiles.define(name, tile, this.current);
   }
 
   /** Scratch memory up to the end of the current scope, 16-byte aligned. */

@@ -57,7 +57,7 @@ export function printLanes(frame: Frame, e: Expr): void {
         code.simd(simd.bitselect);
       } else {
         printScalar(frame, e.cond);
-        code.op(...selectLanes);
+        code.raw(...selectLanes);
       }
       return;
   }

@@ -174,7 +174,7 @@ function printBinary(frame: Frame, name: BinaryOp, a: Expr, b: Expr): void {
     frame.code.op(op.i64ExtendI32U);
     printScalar(frame, b);
     // i64.const 32
-    frame.code.op(op.i64ExtendI32U, op.i64Mul, 0x42, 32, op.i64ShrU, op.i32WrapI64);
+    frame.code.raw(op.i64ExtendI32U, op.i64Mul, 0x42, 32, op.i64ShrU, op.i32WrapI64);
     return;
   }
   printScalar(frame, b);

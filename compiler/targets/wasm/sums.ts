@@ -7,14 +7,11 @@ import { op } from './encode.js';
 import { bytesOf, type Frame, type Sum } from './frame.js';
 import { printScalar } from './scalar.js';
 
-const constantSum = (constant: number): Sum => ({ constant, terms: [] });
-
 function scaled(s: Sum, by: number): Sum {
-  if (by === 0) return constantSum(0);
-  return {
-    constant: Math.imul(s.constant, by),
-    terms: s.terms.map((t) => ({ ...t, factor: Math.imul(t.factor, by) })),
-  };
+  if (by === 1) return s;
+  const terms: Term[] = [];
+  for (const { atom, factor, key } of s.terms) terms.push({ atom, factor: Math.imul(factor, by), key });
+  return { constant: Math.imul(s.constant, by), terms };
 }
 
 const localKey = (frame: Frame, name: string): string => `$${frame.name(name).local}`;
@@ -44,57 +41,72 @@ type Term = Sum['terms'][number];
 
 /** The integer `e` as a sum of what is not a sum. Names of lanes are seen through, so that strides show. */
 export function sumOf(frame: Frame, e: Expr): Sum {
-  const terms: Term[] = [];
-  let constant = 0;
-  const addTerm = (t: Term, by: number): void => {
-    const at = terms.findIndex((u) => u.key === t.key);
-    if (at < 0) terms.push({ ...t, factor: Math.imul(t.factor, by) });
-    else terms[at] = { ...t, factor: (terms[at].factor + Math.imul(t.factor, by)) | 0 };
-  };
-  const collect = (part: Expr, by: number): void => {
-    if (part.kind === 'const') {
-      constant = (constant + Math.imul(part.value, by)) | 0;
+  const collected: Collected = { constant: 0, terms: [] };
+  collect(frame, collected, e, 1);
+  const { constant, terms } = collected;
+  return { constant, terms: terms.some(isZero) ? terms.filter((t) => t.factor !== 0) : terms };
+}
+
+interface Collected {
+  constant: number;
+  readonly terms: Term[];
+}
+
+const isZero = (t: Term): boolean => t.factor === 0;
+
+function addTerm({ terms }: Collected, atom: Expr, factor: number, key: string): void {
+  for (let i = 0; i < terms.length; i++)
+    if (terms[i].key === key) {
+      terms[i] = { atom, factor: (terms[i].factor + factor) | 0, key };
       return;
     }
-    if (part.kind === 'ref') {
-      const { lanes, sum } = frame.name(part.name);
-      if (lanes && sum) {
-        constant = (constant + Math.imul(sum.constant, by)) | 0;
-        for (const t of sum.terms) addTerm(t, by);
-        return;
-      }
+  terms.push({ atom, factor, key });
+}
+
+/** Adds `part` times `by`. */
+function collect(frame: Frame, to: Collected, part: Expr, by: number): void {
+  if (part.kind === 'const') {
+    to.constant = (to.constant + Math.imul(part.value, by)) | 0;
+    return;
+  }
+  if (part.kind === 'ref') {
+    const { lanes, sum, local } = frame.name(part.name);
+    if (lanes && sum) {
+      to.constant = (to.constant + Math.imul(sum.constant, by)) | 0;
+      for (const t of sum.terms) addTerm(to, t.atom, Math.imul(t.factor, by), t.key);
+      return;
     }
-    if (part.kind === 'binary') {
-      const { a, b } = part;
-      if (part.op === 'add' || part.op === 'sub') {
-        collect(a, by);
-        collect(b, part.op === 'add' ? by : -by);
-        return;
-      }
-      const constantB = b.kind === 'const' ? b.value : undefined;
-      if (part.op === 'mul' && constantB !== undefined) {
-        collect(a, Math.imul(by, constantB));
-        return;
-      }
-      if (part.op === 'mul' && a.kind === 'const') {
-        collect(b, Math.imul(by, a.value));
-        return;
-      }
-      if (part.op === 'shl' && constantB !== undefined) {
-        collect(a, by << (constantB & 31));
-        return;
-      }
+    // A variable is shared by the copies of an unrolled body: what it gains there is added last (shiftOf).
+    addTerm(to, part, by | 0, `$${local}`);
+    return;
+  }
+  if (part.kind === 'binary') {
+    const { op: name, a, b } = part;
+    if (name === 'add' || name === 'sub') {
+      collect(frame, to, a, by);
+      collect(frame, to, b, name === 'add' ? by : -by);
+      return;
     }
-    // A term that is a variable is shared by the copies of an unrolled body: what it gains there is added last (shiftOf).
-    addTerm({ atom: part, factor: 1, key: part.kind === 'ref' ? localKey(frame, part.name) : keyOf(frame, part) }, by);
-  };
-  collect(e, 1);
-  return { constant, terms: terms.filter((t) => t.factor !== 0) };
+    if (name === 'mul' && b.kind === 'const') {
+      collect(frame, to, a, Math.imul(by, b.value));
+      return;
+    }
+    if (name === 'mul' && a.kind === 'const') {
+      collect(frame, to, b, Math.imul(by, a.value));
+      return;
+    }
+    if (name === 'shl' && b.kind === 'const') {
+      collect(frame, to, a, by << (b.value & 31));
+      return;
+    }
+  }
+  addTerm(to, part, by | 0, keyOf(frame, part));
 }
 
 /** What the sum's loop variables gain in this copy of an unrolled body. */
 export function shiftOf(frame: Frame, sum: Sum): number {
   let shift = 0;
+  if (!frame.lanes) return shift;
   for (const t of sum.terms) if (t.atom.kind === 'ref') shift += t.factor * frame.shift(t.atom.name);
   return shift;
 }
@@ -107,52 +119,52 @@ function printTerm(frame: Frame, atom: Expr, factor: number): void {
 
 /** Pushes the sum. */
 export function printSum(frame: Frame, sum: Sum): void {
-  printUnshifted(frame, { ...sum, constant: (sum.constant + shiftOf(frame, sum)) | 0 });
+  printUnshifted(frame, sum.terms, (sum.constant + shiftOf(frame, sum)) | 0);
 }
 
 /** Pushes the sum of the first copy, plus the local `base` where it is given. */
-function printUnshifted(frame: Frame, sum: Sum, base?: number): void {
+function printUnshifted(frame: Frame, sum: readonly Term[], constant: number, base?: number): void {
   let partial = base;
-  let constant = sum.constant;
-  const levels = sum.terms.map((t) => frame.levelOf(t.atom));
-  for (let level = 0; level < frame.level; level++) {
-    const addsToBase = level === 0 && base !== undefined && constant !== 0;
+  let rest = constant;
+  const here = frame.level;
+  const levels: number[] = [];
+  for (const t of sum) levels.push(Math.min(frame.levelOf(t.atom), here));
+  for (let level = 0; level < here; level++) {
+    const addsToBase = level === 0 && base !== undefined && rest !== 0;
     if (!addsToBase && !levels.includes(level)) continue;
-    const terms = sum.terms.filter((_, i) => levels[i] === level);
-    const single = partial === undefined && constant === 0 && terms.length === 1 && terms[0].factor === 1;
+    const terms = termsAt(level, sum, levels);
+    const single = partial === undefined && rest === 0 && terms.length === 1 && terms[0].factor === 1;
     if (single && terms[0].atom.kind === 'ref') {
       partial = frame.name(terms[0].atom.name).local;
       continue;
     }
     let key = partial === undefined ? '' : `$${partial}`;
     for (const t of terms) key += `+${t.factor}*${t.key}`;
-    if (constant !== 0) key += `+${constant}`;
-    const [from, added] = [partial, constant];
+    if (rest !== 0) key += `+${rest}`;
+    const [from, added] = [partial, rest];
     partial = frame.cached(level, key, () => printParts(frame, from, terms, added));
-    constant = 0;
+    rest = 0;
   }
-  const inner = sum.terms.filter((_, i) => levels[i] >= frame.level);
-  printParts(frame, partial, inner, constant);
+  printParts(frame, partial, termsAt(here, sum, levels), rest);
 }
 
-function printParts(frame: Frame, partial: number | undefined, terms: Sum['terms'], constant: number): void {
-  let pushed = false;
-  const plusPushed = (): void => {
-    if (pushed) frame.code.op(op.i32Add);
-    pushed = true;
-  };
-  if (partial !== undefined) {
-    frame.code.at(op.get, partial);
-    plusPushed();
-  }
+function termsAt(level: number, terms: readonly Term[], levels: readonly number[]): Term[] {
+  const out: Term[] = [];
+  for (let i = 0; i < terms.length; i++) if (levels[i] === level) out.push(terms[i]);
+  return out;
+}
+
+function printParts(frame: Frame, partial: number | undefined, terms: readonly Term[], constant: number): void {
+  let pushed = partial !== undefined;
+  if (partial !== undefined) frame.code.at(op.get, partial);
   for (const t of terms) {
     printTerm(frame, t.atom, t.factor);
-    plusPushed();
+    if (pushed) frame.code.op(op.i32Add);
+    pushed = true;
   }
-  if (constant !== 0 || !pushed) {
-    frame.code.i32(constant);
-    plusPushed();
-  }
+  if (constant === 0 && pushed) return;
+  frame.code.i32(constant);
+  if (pushed) frame.code.op(op.i32Add);
 }
 
 /**
@@ -165,6 +177,6 @@ export function printAddress(frame: Frame, memory: string, index: Sum, condition
   const shift = shiftOf(frame, bytes);
   const later = shift > 0 && !conditional && !frame.lanes?.conditional ? shift : 0;
   const constant = bytes.constant + place.offset + shift - later;
-  printUnshifted(frame, { ...bytes, constant: constant | 0 }, place.local);
+  printUnshifted(frame, bytes.terms, constant | 0, place.local);
   return later;
 }
