@@ -16,11 +16,12 @@ export class RegionKeys {
   /** Places from here on are of this region. */
   private first = 0;
   private next = 0;
-  private codes: number[] = [];
+  private readonly codes: number[] = [];
 
   keyOf({ anchor, nodes, parts = [nodes], inputs, outputs }: Region): string {
     // Begins as no other key of a kernel does.
-    this.codes = [0];
+    this.codes.length = 1;
+    this.codes[0] = 0;
     this.first = this.next;
     this.values(inputs, true);
     this.add(parts.length);
