@@ -1,7 +1,7 @@
 /**
  * Appends nodes to a function under construction: infers types, gives unique names, keeps locations.
  */
-import type { Attrs, Func, Node, Output, StateUpdate, Value } from './graph.js';
+import type { Attrs, Func, GraphLevel, Node, Output, StateUpdate, Value } from './graph.js';
 import { type Loc, passLoc } from './loc.js';
 import { checkAttrs } from './ops/declare.js';
 import { type OpName, ops } from './ops/table.js';
@@ -18,7 +18,7 @@ export interface NodeOptions {
 
 /** A node with the attributes that its op takes and the result types that its op's rule gives: nobody need ask again. */
 export class InferredNode implements Node {
-  #sound = false;
+  #soundAt: GraphLevel | undefined;
 
   constructor(
     readonly op: OpName,
@@ -29,12 +29,12 @@ export class InferredNode implements Node {
     readonly guard: string | undefined,
   ) {}
 
-  /** Whether the verifier has found that the node keeps the rules by itself, wherever it stands. */
-  get sound(): boolean {
-    return this.#sound;
+  /** The last level at which the verifier has found that the node keeps the rules by itself, wherever it stands. */
+  get soundAt(): GraphLevel | undefined {
+    return this.#soundAt;
   }
-  markSound(): void {
-    this.#sound = true;
+  markSound(level: GraphLevel): void {
+    this.#soundAt = level;
   }
 }
 

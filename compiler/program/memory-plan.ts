@@ -28,7 +28,8 @@ export function align(bytes: number): number {
 
 export function planArena(intervals: readonly Interval[]): ArenaPlan {
   const order = [...intervals.keys()].sort((i, j) => {
-    const [a, b] = [intervals[i], intervals[j]];
+    const a = intervals[i];
+    const b = intervals[j];
     return b.bytes - a.bytes || a.from - b.from || (a.name < b.name ? -1 : 1);
   });
   const offsets = new Float64Array(intervals.length);
