@@ -181,14 +181,14 @@ export const load = (memory: string, index: Expr): Expr => ({ kind: 'load', memo
 export const unary = (op: UnaryOp, a: Expr): Expr => ({ kind: 'unary', op, a });
 export const select = (cond: Expr, a: Expr, b: Expr): Expr => ({ kind: 'select', cond, a, b });
 
-const isInt = (e: Expr, value?: number): boolean =>
-  e.kind === 'const' && e.type === 'i32' && (value === undefined || e.value === value);
-const intOf = (e: Expr): number => (e as { value: number }).value;
+const isInt = (e: Expr): e is Extract<Expr, { kind: 'const' }> => e.kind === 'const' && e.type === 'i32';
 
 export function binary(op: BinaryOp, a: Expr, b: Expr): Expr {
-  if (isInt(a) && isInt(b)) {
-    const x = intOf(a);
-    const y = intOf(b);
+  const constantA = isInt(a);
+  const constantB = isInt(b);
+  if (constantA && constantB) {
+    const x = a.value;
+    const y = b.value;
     if (op === 'add') return i32(x + y);
     if (op === 'sub') return i32(x - y);
     if (op === 'mul') return i32(Math.imul(x, y));
@@ -197,12 +197,17 @@ export function binary(op: BinaryOp, a: Expr, b: Expr): Expr {
     if (op === 'min') return i32(Math.min(x, y));
     if (op === 'max') return i32(Math.max(x, y));
   }
-  if (op === 'add' && isInt(a, 0)) return b;
-  if ((op === 'add' || op === 'sub') && isInt(b, 0)) return a;
-  if (op === 'mul' && (isInt(a, 0) || isInt(b, 1))) return a;
-  if (op === 'mul' && (isInt(b, 0) || isInt(a, 1))) return b;
-  if (op === 'div' && isInt(b, 1)) return a;
-  if (op === 'rem' && isInt(b, 1)) return i32(0);
+  if (constantA) {
+    if (op === 'add' && a.value === 0) return b;
+    if (op === 'mul' && a.value === 0) return a;
+    if (op === 'mul' && a.value === 1) return b;
+  }
+  if (constantB) {
+    if ((op === 'add' || op === 'sub') && b.value === 0) return a;
+    if (op === 'mul' && b.value === 0) return b;
+    if ((op === 'mul' || op === 'div') && b.value === 1) return a;
+    if (op === 'rem' && b.value === 1) return i32(0);
+  }
   return { kind: 'binary', op, a, b };
 }
 

@@ -177,19 +177,21 @@ export class Frame {
     return local;
   }
 
-  /** A local that holds what `emit` computes in the scope `level`; the same key is computed once in a scope. */
-  cached(level: number, key: string, emit: () => void): number {
-    const scope = this.scopes[level];
-    scope.cache ??= new Map();
-    const { cache } = scope;
-    const known = cache.get(key);
-    if (known !== undefined) return known;
+  /** The local of the scope `level` that holds the value `key`, if it was computed there. */
+  cached(level: number, key: string): number | undefined {
+    return this.scopes[level].cache?.get(key);
+  }
+
+  /** Has `emit` compute the value `key` in the scope `level`, for later code there as well. */
+  cache(level: number, key: string, emit: () => void): number {
     let local = -1;
     this.at(level, () => {
       emit();
       local = this.keep(I32);
     });
-    cache.set(key, local);
+    const scope = this.scopes[level];
+    scope.cache ??= new Map();
+    scope.cache.set(key, local);
     return local;
   }
 
