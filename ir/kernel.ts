@@ -174,7 +174,10 @@ export interface Kernel {
 // ---- Construction. Small constant folding keeps index arithmetic readable in the text. ----
 
 export const f32 = (value: number): Expr => ({ kind: 'const', type: 'f32', value: Math.fround(value) });
-export const i32 = (value: number): Expr => ({ kind: 'const', type: 'i32', value: value | 0 });
+/** Most integers are small. Each is one object, so that tables that know expressions by identity find it at once. */
+const small = Array.from({ length: 256 }, (_, value): Expr => ({ kind: 'const', type: 'i32', value }));
+export const i32 = (value: number): Expr =>
+  (value >= 0 && value < small.length ? small[value] : undefined) ?? { kind: 'const', type: 'i32', value: value | 0 };
 export const bool = (value: boolean): Expr => ({ kind: 'const', type: 'bool', value: value ? 1 : 0 });
 export const ref = (name: string): Expr => ({ kind: 'ref', name });
 export const load = (memory: string, index: Expr): Expr => ({ kind: 'load', memory, index });
