@@ -22,7 +22,8 @@ export function readFirst(
     return operandsOf(e).some((o) => reads(o, lengths));
   };
   const asItIs = (e: Expr): Expr => e;
-  const inside = (s: Stmt): Stmt => withParts(s, asItIs, block);
+  const inside = (s: Stmt): Stmt =>
+    s.kind === 'for' || s.kind === 'if' || s.kind === 'tileEach' ? withParts(s, asItIs, block) : s;
 
   const block = (statements: readonly Stmt[]): readonly Stmt[] => {
     if (statements.every((s) => s.kind !== 'store')) return mapBlock(statements, inside);

@@ -181,14 +181,18 @@ export class Code {
 
   /** One instruction with one unsigned immediate: a local, a branch depth. */
   at(opcode: number, immediate: number): this {
+    if (immediate < 128) {
+      this.tail.push(opcode, immediate);
+      return this;
+    }
     this.tail.push(opcode);
     return this.unsigned(immediate);
   }
 
   /** One or two vector instructions without immediates. */
   simd(first: number, second?: number): this {
-    this.tail.push(0xfd);
-    this.unsigned(first);
+    if (first < 128) this.tail.push(0xfd, first);
+    else this.tail.push(0xfd, (first & 127) | 128, first >> 7);
     return second === undefined ? this : this.simd(second);
   }
 
@@ -213,6 +217,10 @@ export class Code {
   }
 
   i32(value: number): this {
+    if (value >= -64 && value < 64) {
+      this.tail.push(0x41, value & 127);
+      return this;
+    }
     this.tail.push(0x41);
     return this.signed(value);
   }

@@ -17,6 +17,8 @@ export interface Sum {
 export interface Name {
   readonly type: Scalar;
   readonly local: number;
+  /** The local as part of a text that tells values apart. */
+  readonly key: string;
   /** Index of the scope that defines it. */
   readonly level: number;
   readonly mutable: boolean;
@@ -198,7 +200,8 @@ export class Frame {
   define(name: string, type: Scalar, how: Partial<Name> = {}): Name {
     const lanes = how.lanes ?? false;
     const local = how.local ?? this.newLocal(lanes ? V128 : valueType[type]);
-    const named: Name = { type, local, level: this.current, mutable: how.mutable ?? false, lanes, sum: how.sum };
+    const mutable = how.mutable ?? false;
+    const named: Name = { type, local, key: `$${local}`, level: this.current, mutable, lanes, sum: how.sum };
     this.names.define(name, named, this.current);
     return named;
   }

@@ -13,8 +13,6 @@ function scaled(s: Sum, by: number): Sum {
   return { constant: Math.imul(s.constant, by), terms };
 }
 
-const localKey = (frame: Frame, name: string): string => `$${frame.name(name).local}`;
-
 /** A text that two expressions share only if they have the same value. */
 export function keyOf(frame: Frame, e: Expr): string {
   switch (e.kind) {
@@ -22,7 +20,7 @@ export function keyOf(frame: Frame, e: Expr): string {
       return Object.is(e.value, -0) ? '-0' : `${e.value}`;
     case 'ref':
       // In each copy of an unrolled body a variable has another value.
-      return `${localKey(frame, e.name)}^${frame.shift(e.name)}`;
+      return `${frame.name(e.name).key}^${frame.shift(e.name)}`;
     case 'load':
       return `${e.memory}[${keyOf(frame, e.index)}]`;
     case 'loadIf':
@@ -69,14 +67,14 @@ function collect(frame: Frame, to: Collected, part: Expr, by: number): void {
     return;
   }
   if (part.kind === 'ref') {
-    const { lanes, sum, local } = frame.name(part.name);
+    const { lanes, sum, key } = frame.name(part.name);
     if (lanes && sum) {
       to.constant = (to.constant + Math.imul(sum.constant, by)) | 0;
       for (const t of sum.terms) addTerm(to, t.atom, Math.imul(t.factor, by), t.key);
       return;
     }
     // A variable is shared by the copies of an unrolled body: what it gains there is added last (shiftOf).
-    addTerm(to, part, by | 0, `$${local}`);
+    addTerm(to, part, by | 0, key);
     return;
   }
   if (part.kind === 'binary') {
