@@ -141,7 +141,7 @@ const SHORT = 64;
 
 /** A growing sequence of bytes, with the encodings that instructions need. What is appended is not copied until the end, but for what is short. */
 export class Code {
-  private readonly chunks: (readonly number[] | Code)[] = [];
+  private readonly chunks: (readonly number[] | Uint8Array | Code)[] = [];
   private tail: number[] = [];
   /** Bytes of the chunks. */
   private before = 0;
@@ -154,6 +154,14 @@ export class Code {
     const out = new Uint8Array(this.length);
     this.write(out, 0);
     return out;
+  }
+
+  /** The same code as one array of bytes: smaller, for what is kept. */
+  packed(): Code {
+    const code = new Code();
+    code.chunks.push(this.bytes);
+    code.before = this.length;
+    return code;
   }
 
   private write(out: Uint8Array, from: number): void {
