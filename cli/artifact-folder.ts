@@ -4,10 +4,12 @@
  * (Ctrl-C, or the end of a job) removes it before it ends the process.
  */
 import {
+  closeSync,
   existsSync,
   mkdtempSync,
+  openSync,
   readdirSync,
-  readFileSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
@@ -105,10 +107,21 @@ export class ArtifactFolder {
 function isReplaceable(dir: string): boolean {
   if (!statSync(dir).isDirectory()) return false;
   if (readdirSync(dir).length === 0) return true;
+  return /^\s*\{[^{]*"generator"\s*:\s*"spngdc /.test(beginning(join(dir, MANIFEST)));
+}
+
+/** A file's first kilobyte; empty where it cannot be read. A whole manifest has megabytes. */
+function beginning(path: string): string {
+  const bytes = Buffer.alloc(1024);
+  let file: number;
   try {
-    const { generator } = JSON.parse(readFileSync(join(dir, MANIFEST), 'utf8')) as { generator?: unknown };
-    return typeof generator === 'string' && generator.startsWith('spngdc ');
+    file = openSync(path, 'r');
   } catch {
-    return false;
+    return '';
+  }
+  try {
+    return bytes.toString('utf8', 0, readSync(file, bytes));
+  } finally {
+    closeSync(file);
   }
 }

@@ -10,9 +10,10 @@ import type { Module, TensorData } from '../ir/graph.js';
 import { type Optimizer, type PresetName, resolvePreset, type WeightRescaling } from '../ir/presets.js';
 import { writeSafetensors } from '../ir/safetensors.js';
 import { type Staleness, stalenessDefaults } from '../ir/staleness.js';
-import { printModule } from '../ir/text/print-graph.js';
+import { bytesOf } from '../ir/text/lines.js';
+import { printModule, printModuleTo } from '../ir/text/print-graph.js';
 import { printKernel } from '../ir/text/print-kernel.js';
-import { printProgram } from '../ir/text/print-program.js';
+import { printProgram, printProgramTo } from '../ir/text/print-program.js';
 import { verifyModule } from '../ir/verify.js';
 import { differentiate } from './autodiff/differentiate.js';
 import { insertCurvature } from './curvature/insert-curvature.js';
@@ -226,9 +227,15 @@ export function makeArtifact(
   options: CompileOptions = {},
 ): Compiled {
   const programs = stages.code.map((c) => c.program);
-  const text = [printModule(stages.train), ...programs.map(printProgram)].join('\n');
+  const text = bytesOf((to) => {
+    printModuleTo(stages.train, to);
+    for (const program of programs) {
+      to('');
+      printProgramTo(program, to);
+    }
+  });
   const files = new Map<string, Uint8Array>([
-    [PROGRAM_TEXT, new TextEncoder().encode(text)],
+    [PROGRAM_TEXT, text],
     ...stages.code.flatMap((c) => [...c.files]),
     [WEIGHTS, weights.bytes],
     [TEMPLATE, stages.imported.template],

@@ -1,13 +1,14 @@
 /**
  * Appends nodes to a function under construction: infers types, gives unique names, keeps locations.
  */
-import type { Attrs, Func, Node, Output, StateUpdate, Value } from './graph.js';
+import type { Attrs, Func, GraphLevel, Node, Output, StateUpdate, Value } from './graph.js';
 import { type Loc, passLoc } from './loc.js';
 import { checkAttrs } from './ops/declare.js';
 import { type OpName, ops } from './ops/table.js';
 import { shapeAttr } from './ops/views.js';
 import { concrete, type DType, type Shape, shapeEquals, type TensorType } from './types.js';
 import { NumberedValue } from './value-map.js';
+import { type Name, type NameParts, Names, nameOf } from './value-names.js';
 
 export interface NodeOptions {
   readonly attrs?: Attrs;
@@ -18,7 +19,7 @@ export interface NodeOptions {
 
 /** A node with the attributes that its op takes and the result types that its op's rule gives: nobody need ask again. */
 export class InferredNode implements Node {
-  #sound = false;
+  #soundAt: GraphLevel | undefined;
 
   constructor(
     readonly op: OpName,
@@ -29,12 +30,12 @@ export class InferredNode implements Node {
     readonly guard: string | undefined,
   ) {}
 
-  /** Whether the verifier has found that the node keeps the rules by itself, wherever it stands. */
-  get sound(): boolean {
-    return this.#sound;
+  /** The last level at which the verifier has found that the node keeps the rules by itself, wherever it stands. */
+  get soundAt(): GraphLevel | undefined {
+    return this.#soundAt;
   }
-  markSound(): void {
-    this.#sound = true;
+  markSound(level: GraphLevel): void {
+    this.#soundAt = level;
   }
 }
 
@@ -50,6 +51,8 @@ export class BuiltFunc implements Func {
   ) {}
 }
 
+const partsOf = (v: Value): NameParts => (v instanceof NumberedValue ? v : nameOf(v.name));
+
 const none: Attrs = Object.freeze({});
 
 export class Builder {
@@ -63,12 +66,11 @@ export class Builder {
   /** Guard of nodes that give none: set while statistics are built that are not due in every step. */
   guard?: string;
   /** Names of all values but those of nodes from `unlisted` on: who gives no new names need not hash the old ones. */
-  private readonly names = new Set<string>();
+  private readonly names = new Names();
   private unlisted = 0;
   /** Names that values got here: all that a value of `base` can be at odds with. */
-  private readonly given = new Set<string>();
+  private readonly given = new Names();
   private readonly readsByName = new Map<string, Value>();
-  private readonly counters = new Map<string, number>();
 
   /** @param base where all adopted inputs and reads and all appended nodes are from, each once, under their own names */
   constructor(
@@ -112,7 +114,7 @@ export class Builder {
 
   has(name: string): boolean {
     this.listNames();
-    return this.names.has(name);
+    return this.names.has(nameOf(name));
   }
 
   /** Adds a finished node as it is; its names must be new here. */
@@ -126,39 +128,27 @@ export class Builder {
     // Values of one function have names of their own.
     const taken = this.base ? this.given : this.names;
     if (!this.base) this.listNames();
-    if (taken.size > 0) for (let i = 0; i < results.length; i++) if (taken.has(results[i].name)) return false;
+    if (!taken.isEmpty) for (let i = 0; i < results.length; i++) if (taken.has(partsOf(results[i]))) return false;
     this.nodes.push(node);
     return true;
   }
 
   private adopt(value: Value): void {
-    if (!this.claim(value.name)) throw new Error(`${this.name}: ${value.name} is defined twice`);
+    if (!this.names.claim(partsOf(value))) throw new Error(`${this.name}: ${value.name} is defined twice`);
   }
 
   private listNames(): void {
     for (; this.unlisted < this.nodes.length; this.unlisted++) {
       const { results } = this.nodes[this.unlisted];
-      for (let i = 0; i < results.length; i++) this.names.add(results[i].name);
+      for (let i = 0; i < results.length; i++) this.names.claim(partsOf(results[i]));
     }
-  }
-
-  /** Whether the name was free; now it is taken. */
-  private claim(name: string): boolean {
-    const before = this.names.size;
-    return this.names.add(name).size > before;
   }
 
   /** A name not used yet: `base`, or base with a number. */
-  fresh(base: string): string {
+  private fresh(base: string): Name {
     this.listNames();
-    let name = base;
-    if (!this.claim(name)) {
-      let n = this.counters.get(base) ?? 1;
-      do name = `${base}.${n++}`;
-      while (!this.claim(name));
-      this.counters.set(base, n);
-    }
-    if (this.base) this.given.add(name);
+    const name = this.names.fresh(base);
+    if (this.base) this.given.claim(name);
     return name;
   }
 
@@ -172,7 +162,7 @@ export class Builder {
   read(name: string, type: TensorType, loc: Loc = this.loc): Value {
     const known = this.readsByName.get(name);
     if (known) return known;
-    if (this.names.has(name)) throw new Error(`state ${name} has the name of another value in ${this.name}`);
+    if (this.has(name)) throw new Error(`state ${name} has the name of another value in ${this.name}`);
     return this.adoptRead(new NumberedValue(name, type, loc));
   }
 
@@ -213,7 +203,8 @@ export class Builder {
   ): Value[] {
     const first = this.fresh(base);
     const results = [new NumberedValue(first, types[0], loc)];
-    for (let i = 1; i < types.length; i++) results.push(new NumberedValue(this.fresh(`${first}:${i}`), types[i], loc));
+    for (let i = 1; i < types.length; i++)
+      results.push(new NumberedValue(this.fresh(`${first.text}:${i}`), types[i], loc));
     this.unlisted = this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
     return results;
   }

@@ -174,21 +174,24 @@ export interface Kernel {
 // ---- Construction. Small constant folding keeps index arithmetic readable in the text. ----
 
 export const f32 = (value: number): Expr => ({ kind: 'const', type: 'f32', value: Math.fround(value) });
-export const i32 = (value: number): Expr => ({ kind: 'const', type: 'i32', value: value | 0 });
+/** Most integers are small. Each is one object, so that tables that know expressions by identity find it at once. */
+const small = Array.from({ length: 256 }, (_, value): Expr => ({ kind: 'const', type: 'i32', value }));
+export const i32 = (value: number): Expr =>
+  (value >= 0 && value < small.length ? small[value] : undefined) ?? { kind: 'const', type: 'i32', value: value | 0 };
 export const bool = (value: boolean): Expr => ({ kind: 'const', type: 'bool', value: value ? 1 : 0 });
 export const ref = (name: string): Expr => ({ kind: 'ref', name });
 export const load = (memory: string, index: Expr): Expr => ({ kind: 'load', memory, index });
 export const unary = (op: UnaryOp, a: Expr): Expr => ({ kind: 'unary', op, a });
 export const select = (cond: Expr, a: Expr, b: Expr): Expr => ({ kind: 'select', cond, a, b });
 
-const isInt = (e: Expr, value?: number): boolean =>
-  e.kind === 'const' && e.type === 'i32' && (value === undefined || e.value === value);
-const intOf = (e: Expr): number => (e as { value: number }).value;
+const isInt = (e: Expr): e is Extract<Expr, { kind: 'const' }> => e.kind === 'const' && e.type === 'i32';
 
 export function binary(op: BinaryOp, a: Expr, b: Expr): Expr {
-  if (isInt(a) && isInt(b)) {
-    const x = intOf(a);
-    const y = intOf(b);
+  const constantA = isInt(a);
+  const constantB = isInt(b);
+  if (constantA && constantB) {
+    const x = a.value;
+    const y = b.value;
     if (op === 'add') return i32(x + y);
     if (op === 'sub') return i32(x - y);
     if (op === 'mul') return i32(Math.imul(x, y));
@@ -197,12 +200,17 @@ export function binary(op: BinaryOp, a: Expr, b: Expr): Expr {
     if (op === 'min') return i32(Math.min(x, y));
     if (op === 'max') return i32(Math.max(x, y));
   }
-  if (op === 'add' && isInt(a, 0)) return b;
-  if ((op === 'add' || op === 'sub') && isInt(b, 0)) return a;
-  if (op === 'mul' && (isInt(a, 0) || isInt(b, 1))) return a;
-  if (op === 'mul' && (isInt(b, 0) || isInt(a, 1))) return b;
-  if (op === 'div' && isInt(b, 1)) return a;
-  if (op === 'rem' && isInt(b, 1)) return i32(0);
+  if (constantA) {
+    if (op === 'add' && a.value === 0) return b;
+    if (op === 'mul' && a.value === 0) return a;
+    if (op === 'mul' && a.value === 1) return b;
+  }
+  if (constantB) {
+    if ((op === 'add' || op === 'sub') && b.value === 0) return a;
+    if (op === 'mul' && b.value === 0) return b;
+    if ((op === 'mul' || op === 'div') && b.value === 1) return a;
+    if (op === 'rem' && b.value === 1) return i32(0);
+  }
   return { kind: 'binary', op, a, b };
 }
 

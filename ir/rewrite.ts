@@ -45,6 +45,10 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
   const instead = new ValueMap<Value>();
   let replaced = 0;
   const look = (v: Value): Value => instead.get(v) ?? v;
+  const lookAll = (values: readonly Value[]): readonly Value[] => {
+    for (let i = 0; i < values.length; i++) if (instead.get(values[i])) return values.map(look);
+    return values;
+  };
   const retyped = (v: Value): Value => {
     const type = rules.type?.(v) ?? v.type;
     return typeEquals(type, v.type) ? v : new NumberedValue(v.name, type, v.loc);
@@ -60,8 +64,7 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
   let loc: Loc | undefined;
   for (let n = 0; n < func.nodes.length; n++) {
     const node = func.nodes[n];
-    const operands =
-      replaced > 0 && node.operands.some((v) => instead.get(v)) ? node.operands.map(look) : node.operands;
+    const operands = replaced > 0 ? lookAll(node.operands) : node.operands;
     if (node.loc !== loc) b.loc = passLoc(pass, node.loc);
     loc = node.loc;
     // What stands in for a guarded node exists in the same steps.

@@ -5,20 +5,35 @@
 import type { Value } from './graph.js';
 import type { Loc } from './loc.js';
 import { type SharedType, shared, type TensorType } from './types.js';
+import { type Name, type NameParts, nameOf } from './value-names.js';
 
 let made = 0;
 
-/** A value with a number that no other has. */
-export class NumberedValue implements Value {
+/** A value with a number that no other has, and a name whose parts are known. */
+export class NumberedValue implements Value, NameParts {
   readonly #number = made++;
+  readonly #stem: string;
+  readonly #ordinal: number;
+  readonly name: string;
   readonly type: SharedType;
 
   constructor(
-    readonly name: string,
+    name: string | Name,
     type: TensorType,
     readonly loc: Loc,
   ) {
+    const { text, stem, ordinal } = typeof name === 'string' ? nameOf(name) : name;
+    this.name = text;
+    this.#stem = stem;
+    this.#ordinal = ordinal;
     this.type = shared(type);
+  }
+
+  get stem(): string {
+    return this.#stem;
+  }
+  get ordinal(): number {
+    return this.#ordinal;
   }
 
   get number(): number {

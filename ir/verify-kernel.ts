@@ -107,26 +107,35 @@ class KernelVerifier {
     this.declared.push(name);
   }
 
-  private lookup(name: string, kinds: readonly Named['kind'][], use: string): Named {
+  private lookup(name: string, kind: Named['kind'], use: string): Named {
     const named = this.names.get(name);
     if (!named) return this.fail(`${use} ${name}, which is not defined here`);
-    if (!kinds.includes(named.kind)) return this.fail(`${use} ${name}, which is a ${named.kind}`);
+    if (named.kind !== kind) return this.fail(`${use} ${name}, which is a ${named.kind}`);
+    return named;
+  }
+
+  /** A loop variable or a register. */
+  private value(name: string): Named {
+    const named = this.names.get(name);
+    if (!named) return this.fail(`reads ${name}, which is not defined here`);
+    if (named.kind === 'memory' || named.kind === 'tile') return this.fail(`reads ${name}, which is a ${named.kind}`);
     return named;
   }
 
   private readable(name: string): Named {
-    const m = this.lookup(name, ['memory'], 'loads from');
+    const m = this.lookup(name, 'memory', 'loads from');
     return m.reads ? m : this.fail(`loads from ${name}, which is only written`);
   }
 
   private writable(name: string): Named {
-    const m = this.lookup(name, ['memory'], 'stores to');
+    const m = this.lookup(name, 'memory', 'stores to');
     return m.writes ? m : this.fail(`stores to ${name}, which is only read`);
   }
 
-  private expect(e: Expr, type: Scalar, what: string): void {
+  /** `what` and `name` say in a message which expression it is. */
+  private expect(e: Expr, type: Scalar, what: string, name = ''): void {
     const t = this.type(e);
-    if (t !== type) this.fail(`${what} is ${t}, not ${type}`);
+    if (t !== type) this.fail(`${what}${name} is ${t}, not ${type}`);
   }
 
   private applied(op: string, rule: Rule, t: Scalar): Scalar {
@@ -143,13 +152,13 @@ class KernelVerifier {
         if (e.type === 'bool' && e.value !== 0 && e.value !== 1) this.fail(`constant ${e.value} is not a bool`);
         return e.type;
       case 'ref':
-        return this.lookup(e.name, ['loop', 'let', 'var'], 'reads').type;
+        return this.value(e.name).type;
       case 'load':
-        this.expect(e.index, 'i32', `index into ${e.memory}`);
+        this.expect(e.index, 'i32', 'index into ', e.memory);
         return this.readable(e.memory).type;
       case 'loadIf':
         this.expect(e.cond, 'bool', 'condition of loadIf');
-        this.expect(e.index, 'i32', `index into ${e.memory}`);
+        this.expect(e.index, 'i32', 'index into ', e.memory);
         return this.readable(e.memory).type;
       case 'unary':
         return this.applied(e.op, unaryRules[e.op], this.type(e.a));
@@ -168,14 +177,26 @@ class KernelVerifier {
     }
   }
 
-  /** What a block declares is visible to its end; `loop` opens it when it is the body of one. */
-  private block(body: readonly Stmt[], loop?: Iteration, bound: readonly [string, Named][] = []): void {
+  /** What a block declares is visible to its end. */
+  private block(body: readonly Stmt[]): void {
     const outer = this.declared.length;
-    if (loop) this.loops.push(loop);
+    for (let i = 0; i < body.length; i++) this.statement(body[i]);
+    this.forget(outer);
+  }
+
+  /** The body of a loop, with the loop's own names. */
+  private inner(loop: Iteration, body: readonly Stmt[], bound: readonly (readonly [string, Named])[]): void {
+    const outer = this.declared.length;
+    this.loops.push(loop);
     for (const [name, named] of bound) this.declare(name, named);
-    for (const s of body) this.statement(s);
-    if (loop) this.loops.pop();
-    for (const name of this.declared.splice(outer)) this.names.delete(name);
+    this.block(body);
+    this.loops.pop();
+    this.forget(outer);
+  }
+
+  /** Names that were declared after the first `outer` are visible no more. */
+  private forget(outer: number): void {
+    while (this.declared.length > outer) this.names.delete(this.declared.pop()!);
   }
 
   /** Iterations of these loops run in any order: what lies outside them must not carry a value from one to another. */
@@ -195,41 +216,41 @@ class KernelVerifier {
   }
 
   private register(s: Extract<Stmt, { kind: 'let' | 'var' }>): void {
-    this.expect(s.value, s.type, `value of ${s.name}`);
+    this.expect(s.value, s.type, 'value of ', s.name);
     this.declare(s.name, { kind: s.kind, type: s.type, depth: this.loops.length });
   }
 
   private tile(name: string): Named {
-    return this.lookup(name, ['tile'], 'uses tile');
+    return this.lookup(name, 'tile', 'uses tile');
   }
 
   private statement(s: Stmt): void {
     switch (s.kind) {
       case 'for':
-        this.expect(s.lo, 'i32', `lower bound of ${s.var}`);
-        this.expect(s.hi, 'i32', `upper bound of ${s.var}`);
+        this.expect(s.lo, 'i32', 'lower bound of ', s.var);
+        this.expect(s.hi, 'i32', 'upper bound of ', s.var);
         if (!Number.isInteger(s.step) || s.step < 1) this.fail(`loop ${s.var} has step ${s.step}`);
-        this.block(s.body, s.bind, [[s.var, { kind: 'loop', type: 'i32', depth: this.loops.length + 1 }]]);
+        this.inner(s.bind, s.body, [[s.var, { kind: 'loop', type: 'i32', depth: this.loops.length + 1 }]]);
         return;
       case 'let':
       case 'var':
         this.register(s);
         return;
       case 'set': {
-        const v = this.lookup(s.name, ['var'], 'sets');
-        this.expect(s.value, v.type, `value of ${s.name}`);
+        const v = this.lookup(s.name, 'var', 'sets');
+        this.expect(s.value, v.type, 'value of ', s.name);
         this.independent(s.name, v, false);
         return;
       }
       case 'accumulate': {
-        const v = this.lookup(s.name, ['var'], 'accumulates into');
+        const v = this.lookup(s.name, 'var', 'accumulates into');
         if (v.type !== 'f32' && v.type !== 'i32') this.fail(`accumulates into ${s.name}, which is ${v.type}`);
-        this.expect(s.value, v.type, `value of ${s.name}`);
+        this.expect(s.value, v.type, 'value of ', s.name);
         this.independent(s.name, v, true);
         return;
       }
       case 'store':
-        this.expect(s.index, 'i32', `index into ${s.memory}`);
+        this.expect(s.index, 'i32', 'index into ', s.memory);
         this.assigned(s.value, s.memory);
         return;
       case 'if':
@@ -258,20 +279,20 @@ class KernelVerifier {
         this.independent(s.tile, this.tile(s.tile), false);
         this.expect(s.depth, 'i32', 'depth of mma');
         for (const side of [s.a, s.b]) {
-          this.expect(side.index, 'i32', `index into ${side.memory}`);
+          this.expect(side.index, 'i32', 'index into ', side.memory);
           if (this.readable(side.memory).type !== 'f32')
             this.fail(`mma of ${side.memory}, which is not floating point`);
         }
         return;
       case 'tileLoad':
         this.independent(s.tile, this.tile(s.tile), false);
-        this.expect(s.index, 'i32', `index into ${s.memory}`);
+        this.expect(s.index, 'i32', 'index into ', s.memory);
         this.expect(s.row, 'i32', 'row stride');
         if (this.readable(s.memory).type !== 'f32') this.fail(`tile of ${s.memory}, which is not floating point`);
         return;
       case 'tileStore':
         this.tile(s.tile);
-        this.expect(s.index, 'i32', `index into ${s.memory}`);
+        this.expect(s.index, 'i32', 'index into ', s.memory);
         this.expect(s.row, 'i32', 'row stride');
         if (this.writable(s.memory).type !== 'f32') this.fail(`tile to ${s.memory}, which is not floating point`);
         return;
@@ -280,7 +301,7 @@ class KernelVerifier {
         this.expect(s.rowLimit, 'i32', 'row limit');
         this.expect(s.colLimit, 'i32', 'column limit');
         const depth = this.loops.length + 1;
-        this.block(s.body, 'each', [
+        this.inner('each', s.body, [
           [s.row, { kind: 'let', type: 'i32', depth }],
           [s.col, { kind: 'let', type: 'i32', depth }],
           [s.element, { kind: 'let', type: 'f32', depth }],

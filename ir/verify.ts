@@ -1,5 +1,5 @@
 /**
- * Holds a module to the rules of its level; runs after every pass. One walk over each function, linear in its size.
+ * Holds a module to the rules of its level; runs after every pass, in time linear in its size.
  * What it finds is a fault of the compiler, so it throws plain Errors, each naming the value and what is wrong with it.
  * Nodes, functions and state tables never change, and passes share what they leave alone: what has been found sound is not
  * looked at again.
@@ -95,12 +95,17 @@ const nameOf = (func: string, node: Node): string => `${func}: ${node.results[0]
 
 // These run on every value after every pass: loops by index, messages only where they are thrown.
 
-function checkNode(scope: Scope, node: Node): void {
-  if (!(node instanceof InferredNode)) checkAlone(scope.func.name, node);
-  else if (!node.sound) {
-    checkAlone(scope.func.name, node);
-    node.markSound();
-  }
+/** The node by itself. */
+function checkSound(func: string, node: Node, level: GraphLevel): void {
+  const known = node instanceof InferredNode ? node.soundAt : undefined;
+  if (known === level) return;
+  checkLevel(func, node, level);
+  if (known === undefined) checkAlone(func, node);
+  if (node instanceof InferredNode) node.markSound(level);
+}
+
+/** The node where it stands. */
+function checkReads(scope: Scope, node: Node): void {
   const { operands, results, guard } = node;
   for (let i = 0; i < operands.length; i++) {
     const g = scope.guards.get(operands[i]);
@@ -171,17 +176,19 @@ function checkAlways(scope: Scope, value: Value, what: string): void {
 
 type StateTable = ReadonlyMap<string, StateEntry>;
 
-/** Functions that are sound, each with the level at which it was found so. */
-const soundFunctions = new WeakMap<Func, GraphLevel>();
+/** Functions that are sound, each with the level and the state at which it was found so. */
+const soundFunctions = new WeakMap<Func, { readonly level: GraphLevel; readonly state: StateTable }>();
 
-/** All that does not ask for the state table. */
-function checkFunc(func: Func, level: GraphLevel): void {
+function checkFunc(func: Func, level: GraphLevel, state: StateTable): void {
   const known = soundFunctions.get(func);
-  if (known === level) return;
-  for (const v of [...func.inputs, ...func.reads]) checkOwner(func.name, v, level);
-  for (let i = 0; i < func.nodes.length; i++) checkLevel(func.name, func.nodes[i], level);
+  if (known?.state !== state) checkState(func, state);
+  if (known?.level !== level) {
+    for (const v of func.inputs) checkOwner(func.name, v, level);
+    for (const v of func.reads) checkOwner(func.name, v, level);
+    for (let i = 0; i < func.nodes.length; i++) checkSound(func.name, func.nodes[i], level);
+  }
   if (known === undefined) checkScope(func);
-  soundFunctions.set(func, level);
+  if (known?.state !== state || known.level !== level) soundFunctions.set(func, { level, state });
 }
 
 function checkScope(func: Func): void {
@@ -191,7 +198,7 @@ function checkScope(func: Func): void {
     define(scope, v);
     checkValue(func.name, v);
   }
-  for (let i = 0; i < func.nodes.length; i++) checkNode(scope, func.nodes[i]);
+  for (let i = 0; i < func.nodes.length; i++) checkReads(scope, func.nodes[i]);
   const outputs = new Set<string>();
   for (const o of func.outputs) {
     if (outputs.has(o.name)) throw new Error(`${func.name}: two outputs are named ${o.name}`);
@@ -256,7 +263,6 @@ export function verifyModule(module: Module): void {
   for (const func of module.functions) {
     if (names.has(func.name)) throw new Error(`two functions are named ${func.name}`);
     names.add(func.name);
-    checkState(func, state);
-    checkFunc(func, module.level);
+    checkFunc(func, module.level, state);
   }
 }

@@ -15,44 +15,54 @@ export interface Dimension {
 
 interface Form {
   readonly constant: number;
-  readonly terms: ReadonlyMap<string, number>;
+  /** A factor for each dimension. */
+  readonly factors: readonly number[];
+  /** Whether it mentions a dimension at all. */
+  readonly varies: boolean;
 }
 
-const constantForm = (constant: number): Form => ({ constant, terms: new Map() });
-
 function combine(a: Form, b: Form, sign: number): Form {
-  const terms = new Map(a.terms);
-  for (const [name, c] of b.terms) terms.set(name, (terms.get(name) ?? 0) + sign * c);
-  return { constant: a.constant + sign * b.constant, terms };
+  const constant = a.constant + sign * b.constant;
+  if (!b.varies) return { constant, factors: a.factors, varies: a.varies };
+  const factors = a.factors.map((c, d) => c + sign * b.factors[d]);
+  return { constant, factors, varies: true };
 }
 
 function scale(a: Form, by: number): Form {
-  return { constant: a.constant * by, terms: new Map([...a.terms].map(([n, c]) => [n, c * by])) };
+  return { constant: a.constant * by, factors: a.factors.map((c) => c * by), varies: a.varies };
 }
 
 class Reader {
   private readonly forms = new Map<Expr, Form | undefined>();
+  private readonly none: readonly number[];
 
-  constructor(private readonly variables: ReadonlySet<string>) {}
+  /** @param names of the dimensions */
+  constructor(private readonly names: readonly string[]) {
+    this.none = names.map(() => 0);
+  }
 
   form(e: Expr): Form | undefined {
-    if (this.forms.has(e)) return this.forms.get(e);
+    const known = this.forms.get(e);
+    if (known || this.forms.has(e)) return known;
     const f = this.compute(e);
     this.forms.set(e, f);
     return f;
   }
 
   private compute(e: Expr): Form | undefined {
-    if (e.kind === 'const') return e.type === 'i32' ? constantForm(e.value) : undefined;
-    if (e.kind === 'ref')
-      return this.variables.has(e.name) ? { constant: 0, terms: new Map([[e.name, 1]]) } : undefined;
+    if (e.kind === 'const')
+      return e.type === 'i32' ? { constant: e.value, factors: this.none, varies: false } : undefined;
+    if (e.kind === 'ref') {
+      const at = this.names.indexOf(e.name);
+      return at < 0 ? undefined : { constant: 0, factors: this.none.map((_, d) => Number(d === at)), varies: true };
+    }
     if (e.kind !== 'binary' || (e.op !== 'add' && e.op !== 'sub' && e.op !== 'mul')) return undefined;
     const a = this.form(e.a);
     const b = this.form(e.b);
     if (!a || !b) return undefined;
     if (e.op !== 'mul') return combine(a, b, e.op === 'add' ? 1 : -1);
-    if (a.terms.size === 0) return scale(b, a.constant);
-    return b.terms.size === 0 ? scale(a, b.constant) : undefined;
+    if (!a.varies) return scale(b, a.constant);
+    return b.varies ? undefined : scale(a, b.constant);
   }
 }
 
@@ -68,7 +78,7 @@ export interface Collapsed {
  */
 export function collapse(dims: readonly Dimension[], uses: readonly Expr[]): Collapsed {
   const names = dims.map((d) => d.name);
-  const reader = new Reader(new Set(names));
+  const reader = new Reader(names);
   const joinable = dims.map((d, i) => i + 1 < dims.length && d.role === dims[i + 1].role);
   const seen = new Set<Expr>();
   const inspect = (e: Expr): void => {
@@ -80,21 +90,21 @@ export function collapse(dims: readonly Dimension[], uses: readonly Expr[]): Col
       return;
     }
     for (let d = 0; d + 1 < dims.length; d++)
-      if ((form.terms.get(names[d]) ?? 0) !== (form.terms.get(names[d + 1]) ?? 0) * dims[d + 1].extent)
-        joinable[d] = false;
+      if (form.factors[d] !== form.factors[d + 1] * dims[d + 1].extent) joinable[d] = false;
   };
   uses.forEach(inspect);
 
   const out: Dimension[] = [];
-  const last: string[] = [];
+  /** The innermost of the dimensions that each is joined from. */
+  const last: number[] = [];
   dims.forEach((d, i) => {
     if (i > 0 && joinable[i - 1]) {
       const previous = out[out.length - 1];
       out[out.length - 1] = { ...previous, extent: previous.extent * d.extent };
-      last[last.length - 1] = d.name;
+      last[last.length - 1] = i;
     } else {
       out.push(d);
-      last.push(d.name);
+      last.push(i);
     }
   });
 
@@ -110,7 +120,7 @@ export function collapse(dims: readonly Dimension[], uses: readonly Expr[]): Col
   const build = (form: Form): Expr => {
     let sum: Expr = i32(0);
     out.forEach((d, i) => {
-      const c = form.terms.get(last[i]) ?? 0;
+      const c = form.factors[last[i]];
       if (i === out.length - 1) sum = add(sum, i32(form.constant));
       if (c !== 0) sum = add(sum, mul(ref(d.name), i32(c)));
     });

@@ -18,6 +18,8 @@ interface Scope {
   readonly barrier: number;
   /** Inside a vector loop. */
   readonly vector: boolean;
+  /** An expression as it is read here. */
+  readonly rewrite: (e: Expr) => Expr;
 }
 
 interface Info {
@@ -192,9 +194,9 @@ class Binder {
 
   block(body: readonly Stmt[], barrier: number, vector: boolean): Stmt[] {
     const depth = this.scopes.length;
-    const scope: Scope = { out: [], bound: new Map(), counts: this.wishes[this.entered++], barrier, vector };
-    this.scopes.push(scope);
     const rewrite = (e: Expr): Expr => this.rewrite(e, depth);
+    const scope: Scope = { out: [], bound: new Map(), counts: this.wishes[this.entered++], barrier, vector, rewrite };
+    this.scopes.push(scope);
     for (const s of body) {
       const lanes = vector || s.kind === 'tileEach' || (s.kind === 'for' && s.bind === 'vector');
       scope.out.push(withParts(s, rewrite, (b) => this.block(b, barrierInside(s, depth, barrier), lanes)));
@@ -214,7 +216,7 @@ class Binder {
       if (bound) return bound;
       if (home < here || ((scope.counts.get(i.id) ?? 0) > 1 && this.worth(i, scope))) return this.bind(e, i, home);
     }
-    return withChildren(e, (c) => this.rewrite(c, here));
+    return withChildren(e, this.scopes[here].rewrite);
   }
 
   /** Addresses in a vector loop stay whole, so that a target sees which are contiguous; a single sum costs no more than a register. */
@@ -224,11 +226,11 @@ class Binder {
 
   private bind(e: Expr, { id, type }: Info, depth: number): Expr {
     if (type === 'u8') throw new Error('a byte cannot be held in a register');
-    const value = withChildren(e, (c) => this.rewrite(c, depth));
+    const { out, bound, rewrite } = this.scopes[depth];
+    const value = withChildren(e, rewrite);
     while (this.definitions.has(`t${this.counter}`)) this.counter++;
     const name = `t${this.counter}`;
     this.definitions.set(name, { depth, mutable: false, type });
-    const { out, bound } = this.scopes[depth];
     out.push({ kind: 'let', name, type, value });
     const register: Expr = { kind: 'ref', name };
     bound.set(id, register);

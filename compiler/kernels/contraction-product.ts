@@ -83,6 +83,12 @@ const TWO_PANELS = 512;
 /** Elements of a block of rows, which goes by once for every pass of columns: half a second-level cache. */
 const ROWS_AT_ONCE = 256 * 1024;
 
+/**
+ * A long sum over many rows and columns takes its inner dimension in short stretches, so that blocks can be wide and high: each
+ * packed element then goes by twice as much, and both panels lie in a second-level cache.
+ */
+const LARGE = { depth: 256, width: 512, least: 512 };
+
 interface Blocks extends TileChoice {
   readonly packedRows: boolean;
   /** Columns that go by before the next rows. */
@@ -100,13 +106,18 @@ function chooseBlocks(p: Product, choice: Partial<TileChoice>): Blocks {
   const matrices = p.commonRows && !p.a.alongK ? Math.max(1, Math.min(p.batch, most, ceilDiv(COMMON_COLUMNS, p.n))) : 1;
   const worthPacking = p.n * matrices >= MANY_COLUMNS && p.m > mr && (!p.a.alongK || (p.k > LONG_SUM && p.n >= 256));
   const packedRows = p.a.memory === undefined || worthPacking;
-  const kc = evenly(p.k, choice.kc ?? (p.k <= LONG_SUM && !worthPacking ? LONG_SUM : 512), 1);
+  const blocks = (mc: number, nc: number): number => ceilDiv(p.batch, matrices) * ceilDiv(p.m, mc) * ceilDiv(p.n, nc);
+  const wide = p.k > LARGE.least && p.n >= LARGE.width && blocks(PACKED_ROWS, LARGE.width) >= ENOUGH;
+  const high = wide && p.m >= LARGE.width && blocks(LARGE.width, LARGE.width) >= ENOUGH;
+  const stretch = wide ? LARGE.depth : p.k <= LONG_SUM && !worthPacking ? LONG_SUM : 512;
+  const kc = evenly(p.k, choice.kc ?? stretch, 1);
   // Columns packed by one grid iteration: up to 512 KiB, less where it leaves too few iterations. Rows that are packed in each of
   // them want more of them.
   const share = roundUp(ceilDiv(p.n, ceilDiv(ENOUGH, p.batch)), nr);
   const fitting = Math.max(nr, roundUp(Math.floor(131072 / kc), nr));
-  const nc = evenly(p.n, choice.nc ?? Math.min(fitting, Math.max(worthPacking ? 256 : 64, share)), nr);
-  const rows = worthPacking ? PACKED_ROWS : Math.min(512, Math.floor(ROWS_AT_ONCE / kc));
+  const columns = wide ? LARGE.width : worthPacking ? 256 : 64;
+  const nc = evenly(p.n, choice.nc ?? Math.min(fitting, Math.max(columns, share)), nr);
+  const rows = high ? LARGE.width : worthPacking ? PACKED_ROWS : Math.min(512, Math.floor(ROWS_AT_ONCE / kc));
   const rowShare = ceilDiv(p.m, ceilDiv(ENOUGH, ceilDiv(p.batch, matrices) * ceilDiv(p.n, nc)));
   const mc = evenly(p.m, choice.mc ?? Math.min(rows, Math.max(LEAST_ROWS, rowShare)), mr);
   const pass = kc <= SHORT_SUM ? nc : kc <= TWO_PANELS ? 2 * nr : nr;

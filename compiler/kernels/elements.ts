@@ -111,7 +111,7 @@ export class Elements {
       this.memo.set(value, byIndex);
     }
     let key = guard ? `${this.interner.id(guard)}:` : '';
-    for (const e of index) key += `${this.interner.id(e)},`;
+    for (let d = 0; d < index.length; d++) key += `${this.interner.id(index[d])},`;
     const known = byIndex.get(key);
     if (known) return known;
     const node = this.definitions.get(value);

@@ -41,7 +41,15 @@ interface Growing extends Cone {
   readonly refusals: string[];
 }
 
-const ascending = (a: number, b: number): number => a - b;
+/** Sorts a short list that is nearly in order. */
+function sortAscending(list: number[]): void {
+  for (let i = 1; i < list.length; i++) {
+    const own = list[i];
+    let to = i;
+    for (; to > 0 && list[to - 1] > own; to--) list[to] = list[to - 1];
+    list[to] = own;
+  }
+}
 
 export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true): Fusion {
   const { nodes, operands, result, definition, values, count } = ranking;
@@ -85,7 +93,7 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
       }
     };
     operands[rank].forEach(visit);
-    if (cone.nodes.length > 1) cone.nodes.sort(ascending);
+    sortAscending(cone.nodes);
     return cone;
   };
 
@@ -193,7 +201,8 @@ function finish(
   return regions.map((region, i) => {
     const own: Node[] = [];
     const inputs: Value[] = [];
-    const ranks = region.nodes.sort(ascending);
+    const ranks = region.nodes;
+    sortAscending(ranks);
     for (let n = 0; n < ranks.length; n++) {
       const rank = ranks[n];
       const node = nodes[rank];

@@ -90,13 +90,17 @@ const BROADCAST_BUDGET = 6;
  */
 function sitesOf({ nodes }: Ranking): Int32Array {
   const shared = new Map<string, number>();
-  return Int32Array.from(nodes, (node, rank) => {
-    if (node.op !== 'reduce_sum' && node.op !== 'reduce_max') return rank;
+  const sites = new Int32Array(nodes.length);
+  for (let rank = 0; rank < nodes.length; rank++) {
+    const node = nodes[rank];
+    sites[rank] = rank;
+    if (node.op !== 'reduce_sum' && node.op !== 'reduce_max') continue;
     const key = `${printShape(node.operands[0].type.shape)} ${intsOf(node.attrs, 'axes')} ${node.guard ?? ''}`;
     const known = shared.get(key) ?? nodes.length + shared.size;
     shared.set(key, known);
-    return known;
-  });
+    sites[rank] = known;
+  }
+  return sites;
 }
 
 interface Demand {

@@ -25,7 +25,7 @@ import {
   unary,
 } from '../../ir/kernel.js';
 import { mapOwn, withChildren } from './rebuild.js';
-import { blocksOf, operandsOf, ownExpressions } from './walk.js';
+import { blocksOf, eachOwn, operandsOf } from './walk.js';
 
 type Transcendental = 'exp' | 'log' | 'tanh' | 'erf';
 
@@ -34,7 +34,7 @@ const isTranscendental = (op: UnaryOp): op is Transcendental =>
 
 /** The kernel without transcendental ops; the same object where it has none. */
 export function expandMath(kernel: Kernel): Kernel {
-  if (!kernel.body.some(usesOne)) return kernel;
+  if (!useOne(kernel.body)) return kernel;
   const names = new Set<string>(kernel.params.map((p) => p.name));
   const inspect = (body: readonly Stmt[]): void => {
     for (const s of body) {
@@ -48,9 +48,18 @@ export function expandMath(kernel: Kernel): Kernel {
   return { ...kernel, body: new Expansion(names, new Set()).block(kernel.body) };
 }
 
-/** Whether a transcendental op is in the statement or in its blocks. */
-function usesOne(s: Stmt): boolean {
-  return ownExpressions(s).some(hasOne) || blocksOf(s).some((b) => b.some(usesOne));
+/** Whether a transcendental op is in the statements or in their blocks. */
+function useOne(body: readonly Stmt[]): boolean {
+  let found = false;
+  const look = (e: Expr): void => {
+    found ||= hasOne(e);
+  };
+  for (const s of body) {
+    eachOwn(s, look);
+    if (s.kind === 'for' || s.kind === 'tileEach') found ||= useOne(s.body);
+    else if (s.kind === 'if') found ||= useOne(s.then) || useOne(s.else);
+  }
+  return found;
 }
 
 function hasOne(e: Expr): boolean {

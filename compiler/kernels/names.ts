@@ -25,6 +25,8 @@ export function settleNames(body: readonly Stmt[]): {
   return { body: settler.block(body, 0, new Map()), definitions: settler.definitions };
 }
 
+const asItIs = (e: Expr): Expr => e;
+
 class Settler {
   readonly definitions = new Map<string, Definition>();
   private counter = 0;
@@ -57,12 +59,10 @@ class Settler {
           if (row === s.row && col === s.col && element === s.element && inner === s.body) return s;
           return { ...s, row, col, element, body: inner };
         }
+        case 'if':
+          return withParts(s, asItIs, (b) => this.block(b, depth + 1, renames));
         default:
-          return withParts(
-            s,
-            (e) => e,
-            (b) => this.block(b, depth + 1, renames),
-          );
+          return s;
       }
     });
   }

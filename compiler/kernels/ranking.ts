@@ -93,6 +93,7 @@ export function rankNodes(func: Func): Ranking {
       else if (list[list.length - 1] !== rank) list.push(rank);
     }
   }
-  const count = Float64Array.from(values, (v) => storedCount(v.type));
+  const count = new Float64Array(total);
+  for (let v = 0; v < total; v++) count[v] = storedCount(values[v].type);
   return { nodes, position, anchor, elementwise, operands, result, users, values, numbers, definition, count };
 }

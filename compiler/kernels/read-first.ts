@@ -4,7 +4,7 @@
  * an expression that two outputs share would otherwise read one of them twice, before and after it is written.
  */
 import { type Expr, type KernelParam, ref, type Stmt } from '../../ir/kernel.js';
-import { withParts } from './rebuild.js';
+import { mapBlock, withParts } from './rebuild.js';
 import { operandsOf } from './walk.js';
 
 /** @param fresh gives names that the kernel does not use */
@@ -12,7 +12,7 @@ export function readFirst(
   body: readonly Stmt[],
   params: readonly KernelParam[],
   fresh: (name: string) => string,
-): Stmt[] {
+): readonly Stmt[] {
   const read = new Map(params.filter((p) => p.access !== 'write').map((p) => [p.name, p]));
   const written = new Map(params.filter((p) => p.access === 'write').map((p) => [p.name, p]));
   /** Whether the expression reads what may lie where a memory of one of these lengths is: only what is as large can. */
@@ -22,8 +22,11 @@ export function readFirst(
     return operandsOf(e).some((o) => reads(o, lengths));
   };
   const asItIs = (e: Expr): Expr => e;
+  const inside = (s: Stmt): Stmt =>
+    s.kind === 'for' || s.kind === 'if' || s.kind === 'tileEach' ? withParts(s, asItIs, block) : s;
 
-  const block = (statements: readonly Stmt[]): Stmt[] => {
+  const block = (statements: readonly Stmt[]): readonly Stmt[] => {
+    if (statements.every((s) => s.kind !== 'store')) return mapBlock(statements, inside);
     const out: Stmt[] = [];
     const stores: (Stmt & { kind: 'store' })[] = [];
     /** Of the memories that these stores write. */
@@ -41,7 +44,7 @@ export function readFirst(
       else {
         if (stores.length > 0) out.push(...stores.splice(0));
         lengths.clear();
-        out.push(withParts(s, asItIs, block));
+        out.push(inside(s));
       }
     }
     out.push(...stores);

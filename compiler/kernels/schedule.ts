@@ -18,7 +18,8 @@ export type Precedence = readonly (readonly number[])[];
 export function precedence(func: Func, regions: readonly Region[], aliasOf: Aliases): Precedence {
   /** By value: place of the region that writes it. */
   const producer = new ValueMap<number>();
-  for (let i = 0; i < regions.length; i++) for (const v of regions[i].outputs) producer.set(v, i);
+  for (let i = 0; i < regions.length; i++)
+    for (let k = 0; k < regions[i].outputs.length; k++) producer.set(regions[i].outputs[k], i);
   const refreshes = func.nodes.filter((n) => n.op === 'refresh');
   const freshOf = new ValueMap<Value>();
   for (const n of refreshes) freshOf.set(n.results[0], n.operands[0]);
@@ -101,7 +102,8 @@ function overwrites(
   for (const u of func.updates) writes(reads.get(u.state), u.value);
   const pairs: Overwrite[] = [];
   for (let reader = 0; reader < regions.length; reader++)
-    for (const v of regions[reader].inputs) {
+    for (let i = 0; i < regions[reader].inputs.length; i++) {
+      const v = regions[reader].inputs[i];
       const writer = written.get(root(v));
       if (writer !== undefined && writer !== reader && !meansRefreshed(v)) pairs.push({ reader, writer });
     }

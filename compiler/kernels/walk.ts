@@ -90,6 +90,10 @@ export function eachOwn(s: Stmt, visit: (e: Expr) => void): void {
       visit(s.index);
       visit(s.value);
       return;
+    case 'for':
+      visit(s.lo);
+      visit(s.hi);
+      return;
     default:
       for (const e of ownExpressions(s)) visit(e);
       return;

@@ -44,7 +44,17 @@ function hashOf({ op, attrs }: Node, operands: readonly Value[]): number {
   return (h ^ (h >>> 13)) >>> 0;
 }
 
+/** Functions without nodes that are alike. */
+const merged = new WeakSet<Func>();
+
 function merge(func: Func): Func {
+  if (merged.has(func)) return func;
+  const result = mergeAlike(func);
+  merged.add(result);
+  return result;
+}
+
+function mergeAlike(func: Func): Func {
   // Places of nodes in the new function, counted from 1, by hash; what meets a taken slot goes to the next.
   const size = 2 ** Math.ceil(Math.log2(2 * func.nodes.length + 2));
   const slots = new Int32Array(size);

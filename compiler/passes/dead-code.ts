@@ -13,7 +13,7 @@ function prune(func: Func): Func {
   const nodes: Node[] = [];
   for (let i = func.nodes.length - 1; i >= 0; i--) {
     const node = func.nodes[i];
-    if (!node.results.some(isLive)) continue;
+    if (!(node.results.length === 1 ? isLive(node.results[0]) : node.results.some(isLive))) continue;
     nodes.push(node);
     for (let k = 0; k < node.operands.length; k++) live.set(node.operands[k], true);
   }

@@ -64,26 +64,28 @@ export function placeInArenas(
   for (const f of functions) {
     const chosen = chooseArenas(f, memoryOf);
     waves.push(chosen.waves);
-    const byMemory = new Map<string, Interval[]>();
+    const byMemory = new Map<string, PlannedFunction['buffers'][number][]>();
     for (const b of f.buffers) {
       const memory = chosen.memoryOf.get(b.name)!;
       const list = byMemory.get(memory);
-      if (list) list.push(b.interval);
-      else byMemory.set(memory, [b.interval]);
+      if (list) list.push(b);
+      else byMemory.set(memory, [b]);
     }
-    for (const [memory, intervals] of byMemory) {
-      const { offsets, peak } = planArena(intervals);
+    for (const [memory, own] of byMemory) {
+      const { offsets, peak } = planArena(own.map((b) => b.interval));
       const from = base.get(memory) ?? 0;
       sizes.set(memory, Math.max(sizes.get(memory) ?? 0, from + peak));
-      for (const { interval, ...b } of f.buffers)
-        if (chosen.memoryOf.get(b.name) === memory)
-          placed.push(withPlace(b, memory, from + offsets.get(interval.name)!));
+      for (const [i, b] of own.entries()) placed.push(withPlace(b, memory, from + offsets[i]));
     }
   }
   return { memories: [...sizes].map(([name, bytes]) => ({ name, bytes })), buffers: placed, waves };
 }
 
-const withPlace = ({ name, dtype, layout, shape, bytes, role }: Unplaced, memory: string, offset: number): Buffer => ({
+export const withPlace = (
+  { name, dtype, layout, shape, bytes, role }: Unplaced,
+  memory: string,
+  offset: number,
+): Buffer => ({
   name,
   memory,
   offset,

@@ -9,7 +9,7 @@ import type { Buffer, KernelInfo, Memory, Program, ProgramFunction, Segment, Ste
 import { concrete, storedBytes, storedCount } from '../../ir/types.js';
 import type { Region } from '../kernels/region.js';
 import { precedence } from '../kernels/schedule.js';
-import { placeInArenas, type Unplaced } from './arenas.js';
+import { placeInArenas, type Unplaced, withPlace } from './arenas.js';
 import { Binder } from './bindings.js';
 import { type BatchOptions, type BatchPlan, batchInverses, lowerBatch } from './inverse-batches.js';
 import { align, liveBound, planArena } from './memory-plan.js';
@@ -179,11 +179,11 @@ export function assemble(
   const infos = new Map([...kernels.values()].map((e) => [e.kernel, e.info]));
   const binder = target === 'wasm' ? undefined : new Binder(new Map(placement.buffers.map((b) => [b.name, b])));
   const finished = new Map<Kernel, KernelInfo>();
+  const requires = target === 'wasm' ? { features: ['simd128'], limits: {} } : { features: [], limits: {} };
   const functions = plans.map((plan, n) =>
     toFunction(plan, placement.waves?.[n], ({ kernel, args, source }, index) => {
       const bound = binder?.bind(kernel, args) ?? { kernel, args };
-      finished.set(bound.kernel, { ...infos.get(kernel)!, name: bound.kernel.name });
-      const requires = target === 'wasm' ? { features: ['simd128'], limits: {} } : { features: [], limits: {} };
+      if (!finished.has(bound.kernel)) finished.set(bound.kernel, { ...infos.get(kernel)!, name: bound.kernel.name });
       return {
         slot: `s${index}`,
         variants: [{ kernel: bound.kernel.name, requires, cost: modelledCost(kernel, target) }],
@@ -219,16 +219,15 @@ function placeInOne(
 ): { memories: readonly Memory[]; buffers: readonly Buffer[] } {
   const buffers: Buffer[] = [];
   let at = 0;
-  for (const { name, ...b } of state) {
-    buffers.push({ name, memory: MEMORY, offset: at, ...b });
+  for (const b of state) {
+    buffers.push(withPlace(b, MEMORY, at));
     at += align(b.bytes);
   }
   let peak = 0;
   for (const plan of plans) {
     const arena = planArena(plan.buffers.map((b) => b.interval));
     peak = Math.max(peak, arena.peak);
-    for (const { interval: _, name, ...b } of plan.buffers)
-      buffers.push({ name, memory: MEMORY, offset: at + arena.offsets.get(name)!, ...b });
+    for (const [i, b] of plan.buffers.entries()) buffers.push(withPlace(b, MEMORY, at + arena.offsets[i]));
   }
   return { memories: [{ name: MEMORY, bytes: at + peak }], buffers };
 }

@@ -16,7 +16,8 @@ export interface Interval {
 }
 
 export interface ArenaPlan {
-  readonly offsets: ReadonlyMap<string, number>;
+  /** Of the intervals, in their order. */
+  readonly offsets: Float64Array;
   /** Bytes that the arena takes. */
   readonly peak: number;
 }
@@ -26,8 +27,12 @@ export function align(bytes: number): number {
 }
 
 export function planArena(intervals: readonly Interval[]): ArenaPlan {
-  const order = [...intervals].sort((a, b) => b.bytes - a.bytes || a.from - b.from || (a.name < b.name ? -1 : 1));
-  const offsets = new Map<string, number>();
+  const order = [...intervals.keys()].sort((i, j) => {
+    const a = intervals[i];
+    const b = intervals[j];
+    return b.bytes - a.bytes || a.from - b.from || (a.name < b.name ? -1 : 1);
+  });
+  const offsets = new Float64Array(intervals.length);
   let first = Number.POSITIVE_INFINITY;
   let last = Number.NEGATIVE_INFINITY;
   for (const { from, to } of intervals) {
@@ -36,11 +41,12 @@ export function planArena(intervals: readonly Interval[]): ArenaPlan {
   }
   const taken = new Occupancy(last - first + 1);
   let peak = 0;
-  for (const { name, bytes, from, to } of order) {
+  for (const i of order) {
+    const { bytes, from, to } = intervals[i];
     const size = align(bytes);
     const offset = taken.lowest(from - first, to - first, size);
     taken.take(from - first, to - first, offset, offset + size);
-    offsets.set(name, offset);
+    offsets[i] = offset;
     peak = Math.max(peak, offset + size);
   }
   return { offsets, peak };

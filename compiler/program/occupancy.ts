@@ -83,9 +83,11 @@ export class Occupancy {
       if (span) runs.push(span.any);
     });
     // What lasts longer than the spans that cover these steps is kept by larger ones.
-    let [a, b] = [from, to];
-    for (const level of this.spans) {
-      const [first, last] = [level[a], level[b]];
+    let a = from;
+    let b = to;
+    for (let i = 0; i < this.spans.length; i++) {
+      const first = this.spans[i][a];
+      const last = this.spans[i][b];
       if (first) runs.push(first.all);
       if (last && last !== first) runs.push(last.all);
       a = Math.floor(a / FAN_OUT);
@@ -110,7 +112,8 @@ export class Occupancy {
       span.any.add(begin, end);
     });
     // Larger spans that are covered in part.
-    let [a, b] = [from, to];
+    let a = from;
+    let b = to;
     for (let level = 0; level < this.spans.length; level++) {
       this.span(level, a).any.add(begin, end);
       if (a !== b) this.span(level, b).any.add(begin, end);
@@ -126,7 +129,8 @@ export class Occupancy {
 
   /** The fewest spans that hold exactly the steps `from` to `to`. */
   private cover(from: number, to: number, visit: (level: number, place: number) => void): void {
-    let [a, b] = [from, to];
+    let a = from;
+    let b = to;
     for (let level = 0; a <= b; level++) {
       for (; a <= b && a % FAN_OUT !== 0; a++) visit(level, a);
       for (; a <= b && b % FAN_OUT !== FAN_OUT - 1; b--) visit(level, b);

@@ -77,7 +77,8 @@ export function planFunction(
   const storage = placeState(func, regions, aliasOf);
   const reads = new Set<Value>(func.reads);
   const last = new ValueMap<number>();
-  const first = new Map<Value, number>();
+  /** Values with bytes of their own, unless they are aliases or state, each with the first step in which they must last. */
+  const made: { readonly value: Value; readonly from: number }[] = [];
   let count = 0;
   const spans = groups.map(({ batch }) => {
     const from = count;
@@ -85,13 +86,13 @@ export function planFunction(
     return { from, to: count - 1 };
   });
   const end = count + storage.copies.length;
-  for (const v of func.inputs) first.set(v, -1);
+  for (const value of func.inputs) made.push({ value, from: -1 });
   groups.forEach(({ regions: members }, g) => {
     const { from, to } = spans[g];
     for (const region of members) {
       for (const v of region.inputs) last.set(root(v), to);
       for (const v of region.outputs) {
-        first.set(v, from);
+        made.push({ value: v, from });
         if (last.get(v) === undefined) last.set(v, to);
       }
     }
@@ -120,7 +121,7 @@ export function planFunction(
   const outputs = new Set(func.outputs.map((o) => root(o.value)));
   const inputs = new Set<Value>(func.inputs);
   const buffers: (Unplaced & { readonly interval: Interval })[] = [];
-  for (const [v, from] of first) {
+  for (const { value: v, from } of made) {
     if (aliasOf.get(v) || storage.inState.has(v)) continue;
     const name = bufferName(v);
     const bytes = storedBytes(v.type);

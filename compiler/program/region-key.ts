@@ -16,17 +16,21 @@ export class RegionKeys {
   /** Places from here on are of this region. */
   private first = 0;
   private next = 0;
-  private codes: number[] = [];
+  private codes = new Uint16Array(1024);
+  private length = 0;
 
   keyOf({ anchor, nodes, parts = [nodes], inputs, outputs }: Region): string {
     // Begins as no other key of a kernel does.
-    this.codes = [0];
+    this.length = 0;
+    this.add(0);
     this.first = this.next;
     this.values(inputs, true);
     this.add(parts.length);
-    for (const part of parts) {
+    for (let p = 0; p < parts.length; p++) {
+      const part = parts[p];
       this.add(part.length);
-      for (const node of part) {
+      for (let n = 0; n < part.length; n++) {
+        const node = part[n];
         this.add(2 * this.numberOf(node.op) + Number(node === anchor));
         this.values(node.results, true);
         this.values(node.operands, false);
@@ -34,7 +38,7 @@ export class RegionKeys {
       }
     }
     this.values(outputs, false);
-    return String.fromCharCode(...this.codes);
+    return String.fromCharCode.apply(null, this.codes.subarray(0, this.length) as unknown as number[]);
   }
 
   private values(values: readonly Value[], typed: boolean): void {
@@ -65,8 +69,16 @@ export class RegionKeys {
   }
 
   private add(n: number): void {
-    if (n < 0x8000) this.codes.push(n);
-    else this.codes.push(0x8000 | (n & 0x7fff), n >>> 15);
+    if (this.length + 2 > this.codes.length) {
+      const larger = new Uint16Array(2 * this.codes.length);
+      larger.set(this.codes);
+      this.codes = larger;
+    }
+    if (n < 0x8000) this.codes[this.length++] = n;
+    else {
+      this.codes[this.length++] = 0x8000 | (n & 0x7fff);
+      this.codes[this.length++] = n >>> 15;
+    }
   }
 }
 

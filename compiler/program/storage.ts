@@ -5,6 +5,7 @@
 import type { Func, Node, Value } from '../../ir/graph.js';
 import { ops } from '../../ir/ops/table.js';
 import { shapeEquals, storedBytes } from '../../ir/types.js';
+import { ValueMap } from '../../ir/value-map.js';
 import type { Aliases } from '../kernels/grow.js';
 import type { Region } from '../kernels/region.js';
 
@@ -88,16 +89,15 @@ export function rootOf(aliasOf: Aliases): (v: Value) => Value {
  */
 export function placeState(func: Func, regions: readonly Region[], aliasOf: Aliases): Storage {
   const root = rootOf(aliasOf);
-  const producer = new Map<Value, number>();
-  const readers = new Map<Value, { at: number; value: Value }[]>();
-  regions.forEach((region, at) => {
-    for (const v of region.outputs) producer.set(v, at);
-    for (const v of region.inputs) {
-      const list = readers.get(root(v));
-      if (list) list.push({ at, value: v });
-      else readers.set(root(v), [{ at, value: v }]);
-    }
-  });
+  const producer = new ValueMap<number>();
+  /** Of state as found. */
+  const readers = new ValueMap<{ at: number; value: Value }[]>();
+  for (const v of func.reads) readers.set(v, []);
+  for (let at = 0; at < regions.length; at++) {
+    const { inputs, outputs } = regions[at];
+    for (let i = 0; i < outputs.length; i++) producer.set(outputs[i], at);
+    for (let i = 0; i < inputs.length; i++) readers.get(root(inputs[i]))?.push({ at, value: inputs[i] });
+  }
   const reads = new Map(func.reads.map((v) => [v.name, v]));
   const inState = new Map<Value, string>();
   const copies: Copy[] = [];
@@ -118,7 +118,7 @@ export function placeState(func: Func, regions: readonly Region[], aliasOf: Alia
     const observed =
       old !== undefined &&
       at !== undefined &&
-      (readers.get(old) ?? []).some((r) => {
+      readers.get(old)!.some((r) => {
         if (r.at < at || isRefreshed(r.value)) return false;
         return r.at > at || !inPlace(regions[at], old, fresh, root);
       });

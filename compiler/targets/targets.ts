@@ -8,9 +8,9 @@ import type { Kernel } from '../../ir/kernel.js';
 import type { KernelInfo, Program, ProgramFunction, Segment, Variant } from '../../ir/program.js';
 import { verifyKernel, verifyProgram } from '../../ir/verify.js';
 import { lowerForGpu } from '../kernels/gpu/lower.js';
-import { lowerRegion } from '../kernels/lower.js';
+import { type Lowering, lowerRegion } from '../kernels/lower.js';
 import { assemble, type Fused } from '../program/assemble.js';
-import { printWasm } from './wasm/print.js';
+import { joinFunctions, type PrintedFunction, printFunction } from './wasm/print.js';
 import { printWgsl, workgroupsOf } from './webgpu/print.js';
 
 export type Target = Program['target'];
@@ -37,10 +37,9 @@ export function lowerModule(
   target: Target,
   { relaxedSimd = false }: LoweringOptions = {},
 ): TargetCode {
-  const lower = target === 'wasm' ? lowerRegion : lowerForGpu;
-  const { program, kernels } = assemble(module, fuse, lower, target);
-  for (const kernel of kernels) verifyKernel(kernel);
-  const { files, infos } = target === 'wasm' ? wasmCode(kernels, relaxedSimd) : shaders(kernels);
+  const form = target === 'wasm' ? new WasmForm(relaxedSimd) : gpuForm;
+  const { program, kernels } = assemble(module, fuse, form.lower, target);
+  const { files, infos } = form.print(kernels);
   const complete: Program = {
     ...program,
     functions: target === 'wasm' && relaxedSimd ? program.functions.map(requireRelaxed) : program.functions,
@@ -72,15 +71,48 @@ interface Printed {
 const accessOf = ({ params }: Kernel): KernelInfo['access'] =>
   params.map((p) => (p.access === 'read' ? 'read' : 'readwrite'));
 
-function wasmCode(kernels: readonly Kernel[], relaxed: boolean): Printed {
-  const { bytes, info } = printWasm(kernels, { shared: true, maximumPages: 65536 }, relaxed);
-  return {
-    files: new Map([[WASM_MODULE, bytes]]),
-    infos: new Map(info.map(({ name, grid, scratch }, i) => [name, { grid, scratch, access: accessOf(kernels[i]) }])),
-  };
+/** A target's kernels: made from regions, verified and printed. */
+interface Form {
+  readonly lower: Lowering;
+  readonly print: (kernels: readonly Kernel[]) => Printed;
 }
 
+/** Each kernel is verified and printed as soon as it is made, while the processor has it at hand. */
+class WasmForm implements Form {
+  private readonly printed = new Map<Kernel, PrintedFunction>();
+
+  constructor(private readonly relaxed: boolean) {}
+
+  readonly lower: Lowering = (region, name) => {
+    const kernel = lowerRegion(region, name);
+    this.functionOf(kernel);
+    return kernel;
+  };
+
+  private functionOf(kernel: Kernel): PrintedFunction {
+    let printed = this.printed.get(kernel);
+    if (!printed) {
+      verifyKernel(kernel);
+      printed = printFunction(kernel, this.relaxed);
+      this.printed.set(kernel, printed);
+    }
+    return printed;
+  }
+
+  print(kernels: readonly Kernel[]): Printed {
+    const functions = kernels.map((k) => this.functionOf(k));
+    const { bytes, info } = joinFunctions(functions, { shared: true, maximumPages: 65536 });
+    return {
+      files: new Map([[WASM_MODULE, bytes]]),
+      infos: new Map(info.map(({ name, grid, scratch }, i) => [name, { grid, scratch, access: accessOf(kernels[i]) }])),
+    };
+  }
+}
+
+const gpuForm: Form = { lower: lowerForGpu, print: shaders };
+
 function shaders(kernels: readonly Kernel[]): Printed {
+  for (const kernel of kernels) verifyKernel(kernel);
   const encoder = new TextEncoder();
   const infos = kernels.map((kernel) => {
     const workgroups = workgroupsOf(kernel);

@@ -1,7 +1,8 @@
 /**
  * A module as `.spn`: header, state table, report of parameters, then each function with one value a line. Weights are not text.
  */
-import type { Func, Module, Node, StateEntry, Value } from '../graph.js';
+import type { Attrs, Func, Module, Node, ParameterReport, StateEntry, Value } from '../graph.js';
+import { type Lines, textOf } from './lines.js';
 import { columns, sameLoc, writeAttrs, writeLabel, writeLoc, writeName, writeNumber, writeType } from './write.js';
 
 const loc = (v: { readonly loc: Value['loc'] }): string => `# ${writeLoc(v.loc)}`;
@@ -18,11 +19,16 @@ function stateRow(e: StateEntry): string[] {
   ];
 }
 
+function isEmpty(attrs: Attrs): boolean {
+  for (const _ in attrs) return false;
+  return true;
+}
+
 function nodeRow({ op, operands, attrs, results, guard, loc: own }: Node): string[] {
   let text = `= ${op}`;
   for (let i = 0; i < operands.length; i++) text += `${i > 0 ? ', ' : ' '}${writeName(operands[i].name)}`;
   // Braces show that a node without operands is complete; otherwise an empty list of attributes is left out.
-  if (operands.length === 0 || Object.keys(attrs).length > 0) text += ` ${writeAttrs(attrs)}`;
+  if (operands.length === 0 || !isEmpty(attrs)) text += ` ${writeAttrs(attrs)}`;
   const further = results.every((r) => sameLoc(r.loc, own)) ? [] : results.map((r) => r.loc);
   return [
     results.length === 1 ? declared(results[0]) : results.map(declared).join(', '),
@@ -32,45 +38,41 @@ function nodeRow({ op, operands, attrs, results, guard, loc: own }: Node): strin
   ];
 }
 
-const values = (list: readonly Value[]): string[] =>
-  columns(
-    list.map((v) => [declared(v), loc(v)]),
-    [48],
-  );
+const valueRow = (v: Value): string[] => [declared(v), loc(v)];
 
-function printFunc(func: Func, level: string): string[] {
-  return [
-    `${level} @${writeName(func.name)} (`,
-    ...values(func.inputs),
-    ') reads (',
-    ...values(func.reads),
-    ') {',
-    ...columns(func.nodes.map(nodeRow), [40, 48, 24]),
-    ...func.outputs.map((o) => `  return ${writeLabel(o.name)} = ${writeName(o.value.name)}`),
-    ...func.updates.map((u) => `  update ${writeName(u.state)} = ${writeName(u.value.name)}`),
-    '}',
-  ];
+const parameterRow = ({ name, trainable, rule, why }: ParameterReport): string[] => [
+  `${writeName(name)}:`,
+  trainable ? 'trainable' : 'frozen',
+  `rule ${JSON.stringify(rule)}`,
+  `why ${JSON.stringify(why)}`,
+];
+
+function printFunc(func: Func, level: string, to: Lines): void {
+  to(`${level} @${writeName(func.name)} (`);
+  columns(to, func.inputs, valueRow, [48]);
+  to(') reads (');
+  columns(to, func.reads, valueRow, [48]);
+  to(') {');
+  columns(to, func.nodes, nodeRow, [40, 48, 24]);
+  for (const o of func.outputs) to(`  return ${writeLabel(o.name)} = ${writeName(o.value.name)}`);
+  for (const u of func.updates) to(`  update ${writeName(u.state)} = ${writeName(u.value.name)}`);
+  to('}');
 }
 
-export function printModule(module: Module): string {
-  const lines = [
-    `module ${writeName(module.name)} level ${module.level}`,
-    '',
-    'state {',
-    ...columns(module.state.map(stateRow), [40, 17, 80]),
-    '}',
-    '',
-    'parameters {',
-    ...columns(
-      module.parameters.map((p) => [
-        `${writeName(p.name)}:`,
-        p.trainable ? 'trainable' : 'frozen',
-        `rule ${JSON.stringify(p.rule)}`,
-        `why ${JSON.stringify(p.why)}`,
-      ]),
-      [32, 9, 32],
-    ),
-    '}',
-  ];
-  return `${[...lines, ...module.functions.flatMap((f) => ['', ...printFunc(f, module.level)])].join('\n')}\n`;
+export function printModuleTo(module: Module, to: Lines): void {
+  to(`module ${writeName(module.name)} level ${module.level}`);
+  to('');
+  to('state {');
+  columns(to, module.state, stateRow, [40, 17, 80]);
+  to('}');
+  to('');
+  to('parameters {');
+  columns(to, module.parameters, parameterRow, [32, 9, 32]);
+  to('}');
+  for (const func of module.functions) {
+    to('');
+    printFunc(func, module.level, to);
+  }
 }
+
+export const printModule = (module: Module): string => textOf((to) => printModuleTo(module, to));

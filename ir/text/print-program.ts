@@ -3,6 +3,7 @@
  */
 import type { Buffer, KernelInfo, Program, ProgramFunction, Segment, Step, Variant } from '../program.js';
 import { replicated } from '../types.js';
+import { type Lines, textOf } from './lines.js';
 import { columns, writeLabel, writeName, writeNumber, writeType } from './write.js';
 
 function bufferRow(b: Buffer): string[] {
@@ -34,61 +35,54 @@ function variant(v: Variant): string {
 }
 
 /** The first variant with the arguments and the source; on lines of their own, what runs where it cannot. */
-function stepRows(s: Step): string[][] {
-  const slot = `${writeName(s.slot)}:`;
-  const args = `[${s.args.map(writeName).join(', ')}]`;
-  return s.variants.map((v, i) =>
-    i === 0
-      ? [slot, writeName(v.kernel), args, `${variant(v)} source ${JSON.stringify(s.source)}`]
-      : ['  else', writeName(v.kernel), '', variant(v)],
-  );
+function stepRow({ step, place }: { readonly step: Step; readonly place: number }): string[] {
+  const v = step.variants[place];
+  if (place > 0) return ['  else', writeName(v.kernel), '', variant(v)];
+  const args = `[${step.args.map(writeName).join(', ')}]`;
+  return [`${writeName(step.slot)}:`, writeName(v.kernel), args, `${variant(v)} source ${JSON.stringify(step.source)}`];
 }
 
-function printSegment(s: Segment): string[] {
+function printSegment(s: Segment, to: Lines): void {
   const guard = s.guard === undefined ? '' : ` when ${writeLabel(s.guard)}`;
   const repeat = s.repeat === undefined ? '' : ` repeat ${s.repeat}`;
-  return [
-    `  segment ${writeName(s.name)}${guard}${repeat} {`,
-    ...columns(s.steps.flatMap(stepRows), [8, 32, 64], '    '),
-    '  }',
-  ];
+  const variants = s.steps.flatMap((step) => step.variants.map((_, place) => ({ step, place })));
+  to(`  segment ${writeName(s.name)}${guard}${repeat} {`);
+  columns(to, variants, stepRow, [8, 32, 64], '    ');
+  to('  }');
 }
 
-function printFunction(f: ProgramFunction): string[] {
-  const ports = (list: ProgramFunction['inputs']): string[] =>
-    columns(
-      list.map((p) => [writeLabel(p.name), `= ${writeName(p.buffer)}`]),
-      [24],
-    );
-  return [
-    `function @${writeName(f.name)}${f.waves === undefined ? '' : ` waves=${f.waves}`} (`,
-    ...ports(f.inputs),
-    ') -> (',
-    ...ports(f.outputs),
-    ') {',
-    ...(f.batches ?? []).map(
-      (b) => `  batch ${writeLabel(b.guard)} = ${writeName(b.buffer)} [${b.of.map(writeLabel).join(', ')}]`,
-    ),
-    ...f.segments.flatMap(printSegment),
-    '}',
-  ];
+const portRow = (p: ProgramFunction['inputs'][number]): string[] => [writeLabel(p.name), `= ${writeName(p.buffer)}`];
+
+function printFunction(f: ProgramFunction, to: Lines): void {
+  to(`function @${writeName(f.name)}${f.waves === undefined ? '' : ` waves=${f.waves}`} (`);
+  columns(to, f.inputs, portRow, [24]);
+  to(') -> (');
+  columns(to, f.outputs, portRow, [24]);
+  to(') {');
+  for (const b of f.batches ?? [])
+    to(`  batch ${writeLabel(b.guard)} = ${writeName(b.buffer)} [${b.of.map(writeLabel).join(', ')}]`);
+  for (const s of f.segments) printSegment(s, to);
+  to('}');
 }
 
-export function printProgram(p: Program): string {
-  const lines = [
-    `program ${writeName(p.name)} target ${p.target} peak=${p.plan.peak} liveBound=${p.plan.liveBound}`,
-    '',
-    'memories {',
-    ...p.memories.map((m) => `  ${writeName(m.name)}: ${m.bytes} bytes`),
-    '}',
-    '',
-    'buffers {',
-    ...columns(p.buffers.map(bufferRow), [48, 9, 24]),
-    '}',
-    '',
-    'kernels {',
-    ...columns(p.kernels.map(kernelRow), [24, 24, 32, 48]),
-    '}',
-  ];
-  return `${[...lines, ...p.functions.flatMap((f) => ['', ...printFunction(f)])].join('\n')}\n`;
+export function printProgramTo(p: Program, to: Lines): void {
+  to(`program ${writeName(p.name)} target ${p.target} peak=${p.plan.peak} liveBound=${p.plan.liveBound}`);
+  to('');
+  to('memories {');
+  for (const m of p.memories) to(`  ${writeName(m.name)}: ${m.bytes} bytes`);
+  to('}');
+  to('');
+  to('buffers {');
+  columns(to, p.buffers, bufferRow, [48, 9, 24]);
+  to('}');
+  to('');
+  to('kernels {');
+  columns(to, p.kernels, kernelRow, [24, 24, 32, 48]);
+  to('}');
+  for (const f of p.functions) {
+    to('');
+    printFunction(f, to);
+  }
 }
+
+export const printProgram = (p: Program): string => textOf((to) => printProgramTo(p, to));

@@ -4,7 +4,8 @@
  */
 import type { Attr, Attrs } from '../graph.js';
 import type { Loc } from '../loc.js';
-import type { Dim, TensorType } from '../types.js';
+import { type Dim, SharedType, type TensorType } from '../types.js';
+import type { Lines } from './lines.js';
 import { isPlainLocName, isPlainName } from './names.js';
 
 export function writeName(name: string): string {
@@ -42,8 +43,17 @@ function writeDim(d: Dim): string {
   return d.factor === 1 ? writeName(d.symbol) : `${d.factor}*${writeName(d.symbol)}`;
 }
 
+/** Texts of types, by their numbers. */
+const typeTexts: string[] = [];
+
 /** `f32[N,784]`, `sym[785]` (f32), `sym.bool[785]`, `f32[10]@owner(3)`. */
 export function writeType(t: TensorType): string {
+  if (!(t instanceof SharedType)) return typeText(t);
+  typeTexts[t.number] ??= typeText(t);
+  return typeTexts[t.number];
+}
+
+function typeText(t: TensorType): string {
   const packed = t.layout === 'packed-lower';
   const kind = packed ? (t.dtype === 'f32' ? 'sym' : `sym.${t.dtype}`) : t.dtype;
   const dims = (packed ? t.shape.slice(0, -1) : t.shape).map(writeDim);
@@ -94,22 +104,39 @@ export function sameLoc(a: Loc, b: Loc): boolean {
   return a === b || writeLoc(a) === writeLoc(b);
 }
 
+const spaces = Array.from({ length: 128 }, (_, n) => ' '.repeat(n));
+
+const pad = (cell: string, width: number): string => (cell.length < width ? cell + spaces[width - cell.length] : cell);
+
 /**
  * Lines of cells, each column as wide as its widest cell, but no wider than `limits` says: one long name must not push a
  * whole function off the screen. The last column is never padded.
  */
-export function columns(rows: readonly (readonly string[])[], limits: readonly number[], indent = '  '): string[] {
-  const widths = limits.map((limit, c) => {
-    let most = 0;
-    for (let i = 0; i < rows.length; i++) most = Math.max(most, rows[i][c].length);
-    return Math.min(limit, most);
-  });
-  return rows.map((row) => {
+export function columns<T>(
+  to: Lines,
+  items: readonly T[],
+  cells: (item: T) => readonly string[],
+  limits: readonly number[],
+  indent = '  ',
+): void {
+  const widths = widthsOf(items, cells, limits);
+  for (let i = 0; i < items.length; i++) {
+    const row = cells(items[i]);
     let line = indent;
     for (let c = 0; c < row.length; c++) {
       if (c > 0 && (c < widths.length || row[c] !== '')) line += ' ';
-      line += c < widths.length ? row[c].padEnd(widths[c]) : row[c];
+      line += c < widths.length ? pad(row[c], widths[c]) : row[c];
     }
-    return row[row.length - 1] === '' ? line.trimEnd() : line;
-  });
+    to(row[row.length - 1] === '' ? line.trimEnd() : line);
+  }
+}
+
+/** Looks at no more rows than are needed to find every column as wide as it may be. */
+function widthsOf<T>(items: readonly T[], cells: (item: T) => readonly string[], limits: readonly number[]): number[] {
+  const widths = limits.map(() => 0);
+  for (let i = 0; i < items.length && widths.some((w, c) => w < limits[c]); i++) {
+    const row = cells(items[i]);
+    for (let c = 0; c < limits.length; c++) widths[c] = Math.min(limits[c], Math.max(widths[c], row[c].length));
+  }
+  return widths;
 }

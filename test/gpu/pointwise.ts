@@ -143,7 +143,7 @@ function unitBlocks(n: number, c: number): Problem {
   const [g, s] = [b.sum(gamma, [0]), b.sum(beta, [0])];
   for (const shift of [false, true])
     b.output(`natural ${shift}`, b.node('unit_natural', [fisher, g, s, b.fill(0.5)], { attrs: { shift } }));
-  return problem(`pointwise: 2x2 blocks of ${n} examples, ${c} channels`, b.finish());
+  return problem(`pointwise: unit_products and unit_natural of ${n} examples, ${c} channels`, b.finish());
 }
 
 const formulas = Object.keys(formulaOps) as (keyof typeof formulaOps)[];
@@ -166,6 +166,18 @@ function concat(count: number, axis: number): Problem {
   b.output('joined', joined);
   b.output('after', b.add(b.node('relu', [joined]), b.fill(1)));
   return problem(`view: concat of ${count} along ${axis}`, b.finish());
+}
+
+function stack(count: number): Problem {
+  const b = builder();
+  const scalars = Array.from({ length: count }, (_, k): Value => {
+    const x = b.input(`x${k}`, tensor('f32', []));
+    return k % 2 ? b.mul(x, x) : x;
+  });
+  const stacked = b.node('stack', scalars);
+  b.output('stacked', stacked);
+  b.output('after', b.add(b.node('relu', [stacked]), b.fill(1)));
+  return problem(`view: stack of ${count}`, b.finish());
 }
 
 function packed(n: number, batch: readonly number[]): Problem {
@@ -226,6 +238,7 @@ export const viewProblems: readonly Problem[] = [
   view('pad', [3, 4], { low: [1, 0], high: [0, 2], value: 7 }),
   view('pad', [2, 3], { low: [2, 1], high: [1, 1], value: -1 }),
   ...[1, 2, 3, 7].flatMap((count) => [concat(count, 0), concat(count, 1)]),
+  ...[1, 2, 3, 7].map(stack),
   ...[1, 2, 5, 33].flatMap((n) => [packed(n, []), packed(n, [3])]),
   sources(),
 ];

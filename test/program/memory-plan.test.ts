@@ -9,7 +9,7 @@ function overlaps(a: Interval, b: Interval): boolean {
 /** No two values that are alive together share a byte, and nothing lies outside the arena. */
 function check(values: readonly Interval[]): { peak: number; liveBound: number } {
   const plan = planArena(values);
-  const at = (v: Interval): number => plan.offsets.get(v.name) ?? Number.NaN;
+  const at = (v: Interval): number => plan.offsets[values.indexOf(v)];
   for (const v of values) {
     expect(at(v) % ALIGNMENT).toBe(0);
     expect(at(v) + v.bytes).toBeLessThanOrEqual(plan.peak);
@@ -54,19 +54,19 @@ describe('memory plan', () => {
     for (let seed = 0; seed < 30; seed++) {
       const values = program(seed, 120, seed % 3 === 0 ? 200 : 20);
       const { offsets, peak } = planArena(values);
+      const offsetOf = (v: Interval): number => offsets[values.indexOf(v)];
       const placed: Interval[] = [];
       const order = [...values].sort((a, b) => b.bytes - a.bytes || a.from - b.from || (a.name < b.name ? -1 : 1));
       for (const v of order) {
         const rivals = placed.filter((p) => p.bytes > 0 && overlaps(p, v));
-        const end = (p: Interval): number => offsets.get(p.name)! + align(p.bytes);
-        const fits = (at: number): boolean =>
-          rivals.every((p) => end(p) <= at || at + align(v.bytes) <= offsets.get(p.name)!);
+        const end = (p: Interval): number => offsetOf(p) + align(p.bytes);
+        const fits = (at: number): boolean => rivals.every((p) => end(p) <= at || at + align(v.bytes) <= offsetOf(p));
         // The lowest is 0 or where another value ends.
         const lowest = Math.min(...[0, ...rivals.map(end)].filter(fits));
-        expect(offsets.get(v.name), `seed ${seed}, ${v.name}`).toBe(v.bytes === 0 ? 0 : lowest);
+        expect(offsetOf(v), `seed ${seed}, ${v.name}`).toBe(v.bytes === 0 ? 0 : lowest);
         placed.push(v);
       }
-      expect(peak).toBe(Math.max(...values.map((v) => offsets.get(v.name)! + align(v.bytes))));
+      expect(peak).toBe(Math.max(...values.map((v) => offsetOf(v) + align(v.bytes))));
     }
   });
 

@@ -136,9 +136,12 @@ export const simd = {
 const scratchBytes = new Uint8Array(4);
 const scratchView = new DataView(scratchBytes.buffer);
 
-/** A growing sequence of bytes, with the encodings that instructions need. What is appended is not copied until the end. */
+/** Bytes that are copied as quickly as they are kept as a chunk. */
+const SHORT = 64;
+
+/** A growing sequence of bytes, with the encodings that instructions need. What is appended is not copied until the end, but for what is short. */
 export class Code {
-  private readonly chunks: (readonly number[] | Code)[] = [];
+  private readonly chunks: (readonly number[] | Uint8Array | Code)[] = [];
   private tail: number[] = [];
   /** Bytes of the chunks. */
   private before = 0;
@@ -151,6 +154,14 @@ export class Code {
     const out = new Uint8Array(this.length);
     this.write(out, 0);
     return out;
+  }
+
+  /** The same code as one array of bytes: smaller, for what is kept. */
+  packed(): Code {
+    const code = new Code();
+    code.chunks.push(this.bytes);
+    code.before = this.length;
+    return code;
   }
 
   private write(out: Uint8Array, from: number): void {
@@ -178,14 +189,18 @@ export class Code {
 
   /** One instruction with one unsigned immediate: a local, a branch depth. */
   at(opcode: number, immediate: number): this {
+    if (immediate < 128) {
+      this.tail.push(opcode, immediate);
+      return this;
+    }
     this.tail.push(opcode);
     return this.unsigned(immediate);
   }
 
   /** One or two vector instructions without immediates. */
   simd(first: number, second?: number): this {
-    this.tail.push(0xfd);
-    this.unsigned(first);
+    if (first < 128) this.tail.push(0xfd, first);
+    else this.tail.push(0xfd, (first & 127) | 128, first >> 7);
     return second === undefined ? this : this.simd(second);
   }
 
@@ -210,6 +225,10 @@ export class Code {
   }
 
   i32(value: number): this {
+    if (value >= -64 && value < 64) {
+      this.tail.push(0x41, value & 127);
+      return this;
+    }
     this.tail.push(0x41);
     return this.signed(value);
   }
@@ -222,7 +241,10 @@ export class Code {
   /** The same or four different 32-bit patterns, given as i32. */
   lanes(values: readonly number[]): this {
     this.simd(simd.const);
-    for (const v of values) this.tail.push(v & 255, (v >> 8) & 255, (v >> 16) & 255, (v >> 24) & 255);
+    for (let i = 0; i < 4; i++) {
+      const v = values[i];
+      this.tail.push(v & 255, (v >> 8) & 255, (v >> 16) & 255, (v >> 24) & 255);
+    }
     return this;
   }
 
@@ -235,6 +257,10 @@ export class Code {
 
   /** Appends code that is finished. */
   append(other: Code): this {
+    if (other.chunks.length === 0 && other.tail.length <= SHORT) {
+      for (let i = 0; i < other.tail.length; i++) this.tail.push(other.tail[i]);
+      return this;
+    }
     this.chunks.push(this.tail, other);
     this.before += this.tail.length + other.length;
     this.tail = [];
@@ -306,14 +332,15 @@ function section(out: Code, id: number, items: readonly Code[]): void {
 }
 
 function functionBody(f: WasmFunction): Code {
-  const runs: { type: ValueType; count: number }[] = [];
-  for (const type of f.locals) {
-    const last = runs[runs.length - 1];
-    if (last?.type === type) last.count++;
-    else runs.push({ type, count: 1 });
+  const { locals } = f;
+  const runs = new Code();
+  let count = 0;
+  for (let from = 0, to = 0; from < locals.length; from = to) {
+    while (to < locals.length && locals[to] === locals[from]) to++;
+    runs.unsigned(to - from).op(locals[from]);
+    count++;
   }
-  const code = new Code().unsigned(runs.length);
-  for (const r of runs) code.unsigned(r.count).op(r.type);
+  const code = new Code().unsigned(count).append(runs);
   code.append(f.body).op(op.end);
   return new Code().unsigned(code.length).append(code);
 }

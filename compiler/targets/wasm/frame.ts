@@ -17,6 +17,8 @@ export interface Sum {
 export interface Name {
   readonly type: Scalar;
   readonly local: number;
+  /** The local as part of a text that tells values apart. */
+  readonly key: string;
   /** Index of the scope that defines it. */
   readonly level: number;
   readonly mutable: boolean;
@@ -177,26 +179,29 @@ export class Frame {
     return local;
   }
 
-  /** A local that holds what `emit` computes in the scope `level`; the same key is computed once in a scope. */
-  cached(level: number, key: string, emit: () => void): number {
-    const scope = this.scopes[level];
-    scope.cache ??= new Map();
-    const { cache } = scope;
-    const known = cache.get(key);
-    if (known !== undefined) return known;
+  /** The local of the scope `level` that holds the value `key`, if it was computed there. */
+  cached(level: number, key: string): number | undefined {
+    return this.scopes[level].cache?.get(key);
+  }
+
+  /** Has `emit` compute the value `key` in the scope `level`, for later code there as well. */
+  cache(level: number, key: string, emit: () => void): number {
     let local = -1;
     this.at(level, () => {
       emit();
       local = this.keep(I32);
     });
-    cache.set(key, local);
+    const scope = this.scopes[level];
+    scope.cache ??= new Map();
+    scope.cache.set(key, local);
     return local;
   }
 
   define(name: string, type: Scalar, how: Partial<Name> = {}): Name {
     const lanes = how.lanes ?? false;
     const local = how.local ?? this.newLocal(lanes ? V128 : valueType[type]);
-    const named: Name = { type, local, level: this.current, mutable: how.mutable ?? false, lanes, sum: how.sum };
+    const mutable = how.mutable ?? false;
+    const named: Name = { type, local, key: `$${local}`, level: this.current, mutable, lanes, sum: how.sum };
     this.names.define(name, named, this.current);
     return named;
   }

@@ -13,10 +13,11 @@ import { printAddress, sumOf } from './sums.js';
 export function strideOf(frame: Frame, index: Sum): number | undefined {
   const { variable, step } = frame.lanes!;
   let stride = 0;
-  for (const t of index.terms) {
-    if (!frame.varies(t.atom)) continue;
-    if (t.atom.kind !== 'ref' || t.atom.name !== variable) return undefined;
-    stride += t.factor * step;
+  for (let i = 0; i < index.terms.length; i++) {
+    const { atom, factor } = index.terms[i];
+    if (!frame.varies(atom)) continue;
+    if (atom.kind !== 'ref' || atom.name !== variable) return undefined;
+    stride += factor * step;
   }
   return stride;
 }

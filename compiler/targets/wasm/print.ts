@@ -40,13 +40,31 @@ export function printWasm(
   memory: MemoryImport = { shared: false, maximumPages: 65536 },
   relaxed = false,
 ): WasmModule {
-  const printed = kernels.map((k) => new FunctionPrinter(expandMath(k), relaxed).print());
+  return joinFunctions(
+    kernels.map((k) => printFunction(k, relaxed)),
+    memory,
+  );
+}
+
+/** A kernel's function, ready to be put into a module. */
+export interface PrintedFunction {
+  readonly code: WasmFunction;
+  readonly info: WasmKernelInfo;
+}
+
+/** What printWasm does with each of its kernels; the same parameters and errors. */
+export function printFunction(kernel: Kernel, relaxed: boolean): PrintedFunction {
+  return new FunctionPrinter(expandMath(kernel), relaxed).print();
+}
+
+/** One module of the functions, in their order. */
+export function joinFunctions(functions: readonly PrintedFunction[], memory: MemoryImport): WasmModule {
   return {
     bytes: encodeModule(
-      printed.map((p) => p.code),
+      functions.map((f) => f.code),
       memory,
     ),
-    info: printed.map((p) => p.info),
+    info: functions.map((f) => f.info),
   };
 }
 
@@ -76,7 +94,7 @@ class FunctionPrinter {
     });
   }
 
-  print(): { code: WasmFunction; info: WasmKernelInfo } {
+  print(): PrintedFunction {
     const { frame, kernel, begin } = this;
     const grid = outermostGrid(kernel.body);
     if (grid) for (const s of kernel.body) s === grid.loop ? this.gridLoop(grid.loop) : this.statement(s);
@@ -92,7 +110,7 @@ class FunctionPrinter {
         () => {},
       );
     }
-    const body = frame.leave();
+    const body = frame.leave().packed();
     return {
       code: { name: kernel.name, params: kernel.params.length + 3, locals: frame.locals, body },
       info: { name: kernel.name, grid: grid?.trips ?? 1, scratch: frame.scratch },

@@ -9,12 +9,9 @@ import { printScalar } from './scalar.js';
 
 function scaled(s: Sum, by: number): Sum {
   if (by === 1) return s;
-  const terms: Term[] = [];
-  for (const { atom, factor, key } of s.terms) terms.push({ atom, factor: Math.imul(factor, by), key });
+  const terms = s.terms.map(({ atom, factor, key }) => ({ atom, factor: Math.imul(factor, by), key }));
   return { constant: Math.imul(s.constant, by), terms };
 }
-
-const localKey = (frame: Frame, name: string): string => `$${frame.name(name).local}`;
 
 /** A text that two expressions share only if they have the same value. */
 export function keyOf(frame: Frame, e: Expr): string {
@@ -23,7 +20,7 @@ export function keyOf(frame: Frame, e: Expr): string {
       return Object.is(e.value, -0) ? '-0' : `${e.value}`;
     case 'ref':
       // In each copy of an unrolled body a variable has another value.
-      return `${localKey(frame, e.name)}^${frame.shift(e.name)}`;
+      return `${frame.name(e.name).key}^${frame.shift(e.name)}`;
     case 'load':
       return `${e.memory}[${keyOf(frame, e.index)}]`;
     case 'loadIf':
@@ -70,14 +67,14 @@ function collect(frame: Frame, to: Collected, part: Expr, by: number): void {
     return;
   }
   if (part.kind === 'ref') {
-    const { lanes, sum, local } = frame.name(part.name);
+    const { lanes, sum, key } = frame.name(part.name);
     if (lanes && sum) {
       to.constant = (to.constant + Math.imul(sum.constant, by)) | 0;
       for (const t of sum.terms) addTerm(to, t.atom, Math.imul(t.factor, by), t.key);
       return;
     }
     // A variable is shared by the copies of an unrolled body: what it gains there is added last (shiftOf).
-    addTerm(to, part, by | 0, `$${local}`);
+    addTerm(to, part, by | 0, key);
     return;
   }
   if (part.kind === 'binary') {
@@ -123,42 +120,57 @@ export function printSum(frame: Frame, sum: Sum): void {
 }
 
 /** Pushes the sum of the first copy, plus the local `base` where it is given. */
-function printUnshifted(frame: Frame, sum: readonly Term[], constant: number, base?: number): void {
+function printUnshifted(frame: Frame, terms: readonly Term[], constant: number, base?: number): void {
+  const here = frame.level;
+  const levels = new Array<number>(terms.length);
+  for (let i = 0; i < terms.length; i++) levels[i] = Math.min(frame.levelOf(terms[i].atom), here);
   let partial = base;
   let rest = constant;
-  const here = frame.level;
-  const levels: number[] = [];
-  for (const t of sum) levels.push(Math.min(frame.levelOf(t.atom), here));
   for (let level = 0; level < here; level++) {
-    const addsToBase = level === 0 && base !== undefined && rest !== 0;
-    if (!addsToBase && !levels.includes(level)) continue;
-    const terms = termsAt(level, sum, levels);
-    const single = partial === undefined && rest === 0 && terms.length === 1 && terms[0].factor === 1;
-    if (single && terms[0].atom.kind === 'ref') {
-      partial = frame.name(terms[0].atom.name).local;
-      continue;
+    const at = levels.indexOf(level);
+    if (at < 0 && (level > 0 || base === undefined || rest === 0)) continue;
+    if (at >= 0 && partial === undefined && rest === 0 && !levels.includes(level, at + 1)) {
+      const { atom, factor } = terms[at];
+      if (atom.kind === 'ref' && factor === 1) {
+        partial = frame.name(atom.name).local;
+        continue;
+      }
     }
     let key = partial === undefined ? '' : `$${partial}`;
-    for (const t of terms) key += `+${t.factor}*${t.key}`;
+    for (let i = 0; i < terms.length; i++) if (levels[i] === level) key += `+${terms[i].factor}*${terms[i].key}`;
     if (rest !== 0) key += `+${rest}`;
-    const [from, added] = [partial, rest];
-    partial = frame.cached(level, key, () => printParts(frame, from, terms, added));
+    partial = frame.cached(level, key) ?? keepParts(frame, level, key, partial, terms, levels, rest);
     rest = 0;
   }
-  printParts(frame, partial, termsAt(here, sum, levels), rest);
+  printParts(frame, partial, terms, levels, here, rest);
 }
 
-function termsAt(level: number, terms: readonly Term[], levels: readonly number[]): Term[] {
-  const out: Term[] = [];
-  for (let i = 0; i < terms.length; i++) if (levels[i] === level) out.push(terms[i]);
-  return out;
+/** The sum of the local `partial`, the terms of `level` and a constant, in a local of its own there. */
+function keepParts(
+  frame: Frame,
+  level: number,
+  key: string,
+  partial: number | undefined,
+  terms: readonly Term[],
+  levels: readonly number[],
+  constant: number,
+): number {
+  return frame.cache(level, key, () => printParts(frame, partial, terms, levels, level, constant));
 }
 
-function printParts(frame: Frame, partial: number | undefined, terms: readonly Term[], constant: number): void {
+function printParts(
+  frame: Frame,
+  partial: number | undefined,
+  terms: readonly Term[],
+  levels: readonly number[],
+  level: number,
+  constant: number,
+): void {
   let pushed = partial !== undefined;
   if (partial !== undefined) frame.code.at(op.get, partial);
-  for (const t of terms) {
-    printTerm(frame, t.atom, t.factor);
+  for (let i = 0; i < terms.length; i++) {
+    if (levels[i] !== level) continue;
+    printTerm(frame, terms[i].atom, terms[i].factor);
     if (pushed) frame.code.op(op.i32Add);
     pushed = true;
   }
