@@ -3,10 +3,12 @@
  * an artifact. An artifact that is there is replaced; any other folder is left alone.
  */
 import {
+  closeSync,
   existsSync,
   mkdtempSync,
+  openSync,
   readdirSync,
-  readFileSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
@@ -45,14 +47,23 @@ function replaceFolder(dir: string, files: ReadonlyMap<string, Uint8Array>): voi
   }
 }
 
-/** Whether a folder is empty or was written by us. */
+/** Whether a folder is empty or was written by us, which is told at the manifest's beginning: it may have tens of megabytes. */
 function isReplaceable(dir: string): boolean {
   if (!statSync(dir).isDirectory()) return false;
   if (readdirSync(dir).length === 0) return true;
+  return /^\s*\{[^{}]*"generator":\s*"spngdc /.test(beginning(join(dir, MANIFEST)));
+}
+
+function beginning(file: string): string {
   try {
-    const { generator } = JSON.parse(readFileSync(join(dir, MANIFEST), 'utf8')) as { generator?: unknown };
-    return typeof generator === 'string' && generator.startsWith('spngdc ');
+    const fd = openSync(file, 'r');
+    try {
+      const bytes = Buffer.alloc(256);
+      return bytes.toString('utf8', 0, readSync(fd, bytes));
+    } finally {
+      closeSync(fd);
+    }
   } catch {
-    return false;
+    return '';
   }
 }

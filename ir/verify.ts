@@ -59,7 +59,6 @@ interface Scope {
 
 /** Adds a value to the scope. Its own rules are checked apart. */
 function define({ func, names, guards }: Scope, value: Value, guard = ALWAYS): void {
-  if (value.name === '') throw new Error(`${func.name}: a value has no name`);
   if (names) {
     if (names.has(value.name)) throw new Error(`${func.name}: ${value.name} is defined twice`);
     names.add(value.name);
@@ -68,6 +67,7 @@ function define({ func, names, guards }: Scope, value: Value, guard = ALWAYS): v
 }
 
 function checkValue(func: string, value: Value): void {
+  if (value.name === '') throw new Error(`${func}: a value has no name`);
   const what = (): string => `${func}: ${value.name}`;
   checkLoc(value.loc, what);
   checkType(value.type, what);
@@ -107,8 +107,9 @@ function checkSound(func: string, node: Node, level: GraphLevel): void {
 /** The node where it stands. */
 function checkReads(scope: Scope, node: Node): void {
   const { operands, results, guard } = node;
+  const { guards } = scope;
   for (let i = 0; i < operands.length; i++) {
-    const g = scope.guards.get(operands[i]);
+    const g = guards.get(operands[i]);
     if (g === undefined) throw misread(scope, operands[i], nameOf(scope.func.name, node));
     if (g !== ALWAYS && !implies(guard, g))
       throw new Error(
@@ -117,7 +118,7 @@ function checkReads(scope: Scope, node: Node): void {
   }
   const refresh = node.op === 'refresh';
   if (refresh) {
-    const g = scope.guards.get(operands[1]);
+    const g = guards.get(operands[1]);
     if (g !== ALWAYS)
       throw new Error(`${nameOf(scope.func.name, node)}: the stored value ${operands[1].name} exists only when ${g}`);
   }
