@@ -41,8 +41,8 @@ function checkType(type: TensorType, what: () => string): void {
   }
 }
 
-function expectType(stated: TensorType, wanted: TensorType, what: () => string): void {
-  if (!typeEquals(stated, wanted)) throw new Error(`${what()}: type ${printType(stated)} is not ${printType(wanted)}`);
+function mistyped(stated: TensorType, wanted: TensorType, what: string): Error {
+  return new Error(`${what}: type ${printType(stated)} is not ${printType(wanted)}`);
 }
 
 /** In the place of a guard: in every step. */
@@ -151,7 +151,8 @@ function checkAlone(func: string, node: Node): void {
   if (inferred.length !== node.results.length)
     throw new Error(`${what()}: has ${node.results.length} results, the op has ${inferred.length}`);
   node.results.forEach((result, i) => {
-    expectType(result.type, inferred[i], () => `${func}: ${result.name} = ${node.op}`);
+    if (!typeEquals(result.type, inferred[i]))
+      throw mistyped(result.type, inferred[i], `${func}: ${result.name} = ${node.op}`);
   });
 }
 
@@ -218,12 +219,13 @@ function checkState(func: Func, state: StateTable): void {
   for (const v of func.reads) {
     const entry = state.get(v.name);
     if (!entry) throw new Error(`${func.name}: reads state ${v.name}, which is not in the state table`);
-    expectType(v.type, entry.type, () => `${func.name}: state ${v.name}`);
+    if (!typeEquals(v.type, entry.type)) throw mistyped(v.type, entry.type, `${func.name}: state ${v.name}`);
   }
   for (const u of func.updates) {
     const entry = state.get(u.state);
     if (!entry) throw new Error(`${func.name}: updates state ${u.state}, which is not in the state table`);
-    expectType(u.value.type, entry.type, () => `${func.name}: update of state ${u.state}`);
+    if (!typeEquals(u.value.type, entry.type))
+      throw mistyped(u.value.type, entry.type, `${func.name}: update of state ${u.state}`);
     // `init` writes first values; after it, artifact state never changes.
     if (entry.lifetime === 'artifact' && func.name !== 'init')
       throw new Error(`${func.name}: updates state ${u.state}, whose lifetime is artifact`);
