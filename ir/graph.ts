@@ -6,6 +6,7 @@
 import type { Loc } from './loc.js';
 import type { OpName } from './ops/table.js';
 import type { TensorType } from './types.js';
+import { ValueMap } from './value-map.js';
 
 export const graphLevels = ['model', 'train', 'placed'] as const;
 export type GraphLevel = (typeof graphLevels)[number];
@@ -116,17 +117,23 @@ export function findFunction(module: Module, name: string): Func {
 }
 
 /** The node that defines each value, for the values that a node defines. */
-export function definitions(func: Pick<Func, 'nodes'>): Map<Value, Node> {
-  const defs = new Map<Value, Node>();
-  for (const node of func.nodes) for (const r of node.results) defs.set(r, node);
+export function definitions(func: Pick<Func, 'nodes'>): Pick<ValueMap<Node>, 'get'> {
+  const defs = new ValueMap<Node>();
+  for (let i = 0; i < func.nodes.length; i++) {
+    const { results } = func.nodes[i];
+    for (let r = 0; r < results.length; r++) defs.set(results[r], func.nodes[i]);
+  }
   return defs;
 }
 
 /** The values, and all that they are computed from. */
-export function ancestors(func: Pick<Func, 'nodes'>, values: Iterable<Value>): Set<Value> {
-  const found = new Set(values);
-  for (const node of [...func.nodes].reverse())
-    if (node.results.some((r) => found.has(r))) for (const v of node.operands) found.add(v);
+export function ancestors(func: Pick<Func, 'nodes'>, values: Iterable<Value>): Pick<ValueMap<true>, 'has'> {
+  const found = new ValueMap<true>();
+  for (const v of values) found.set(v, true);
+  for (let i = func.nodes.length - 1; i >= 0; i--) {
+    const { results, operands } = func.nodes[i];
+    if (results.some((r) => found.has(r))) for (let k = 0; k < operands.length; k++) found.set(operands[k], true);
+  }
   return found;
 }
 

@@ -79,8 +79,10 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     b.nodes.length === func.nodes.length &&
     b.nodes.every((n, i) => n === func.nodes[i]);
   if (unchanged) return func;
-  for (const o of func.outputs) b.output(o.name, look(o.value));
-  for (const u of func.updates) b.update(u.state, look(u.value));
+  const moved = <T extends { readonly value: Value }>(list: readonly T[]): T[] =>
+    list.map((o) => (instead.get(o.value) ? { ...o, value: look(o.value) } : o));
+  b.outputs.push(...moved(func.outputs));
+  b.updates.push(...moved(func.updates));
   return b.finish();
 }
 

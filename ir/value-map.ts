@@ -54,6 +54,10 @@ export class ValueMap<T> {
     return this.pages[n >> PAGE_BITS]?.[n & IN_PAGE];
   }
 
+  has(value: Value): boolean {
+    return this.get(value) !== undefined;
+  }
+
   set(value: Value, known: T): void {
     if (!(value instanceof NumberedValue)) {
       this.others.set(value, known);

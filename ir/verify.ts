@@ -41,8 +41,8 @@ function checkType(type: TensorType, what: () => string): void {
   }
 }
 
-function expectType(stated: TensorType, wanted: TensorType, what: () => string): void {
-  if (!typeEquals(stated, wanted)) throw new Error(`${what()}: type ${printType(stated)} is not ${printType(wanted)}`);
+function mistyped(stated: TensorType, wanted: TensorType, what: string): Error {
+  return new Error(`${what}: type ${printType(stated)} is not ${printType(wanted)}`);
 }
 
 /** In the place of a guard: in every step. */
@@ -59,7 +59,6 @@ interface Scope {
 
 /** Adds a value to the scope. Its own rules are checked apart. */
 function define({ func, names, guards }: Scope, value: Value, guard = ALWAYS): void {
-  if (value.name === '') throw new Error(`${func.name}: a value has no name`);
   if (names) {
     if (names.has(value.name)) throw new Error(`${func.name}: ${value.name} is defined twice`);
     names.add(value.name);
@@ -68,6 +67,7 @@ function define({ func, names, guards }: Scope, value: Value, guard = ALWAYS): v
 }
 
 function checkValue(func: string, value: Value): void {
+  if (value.name === '') throw new Error(`${func}: a value has no name`);
   const what = (): string => `${func}: ${value.name}`;
   checkLoc(value.loc, what);
   checkType(value.type, what);
@@ -107,8 +107,9 @@ function checkSound(func: string, node: Node, level: GraphLevel): void {
 /** The node where it stands. */
 function checkReads(scope: Scope, node: Node): void {
   const { operands, results, guard } = node;
+  const { guards } = scope;
   for (let i = 0; i < operands.length; i++) {
-    const g = scope.guards.get(operands[i]);
+    const g = guards.get(operands[i]);
     if (g === undefined) throw misread(scope, operands[i], nameOf(scope.func.name, node));
     if (g !== ALWAYS && !implies(guard, g))
       throw new Error(
@@ -117,7 +118,7 @@ function checkReads(scope: Scope, node: Node): void {
   }
   const refresh = node.op === 'refresh';
   if (refresh) {
-    const g = scope.guards.get(operands[1]);
+    const g = guards.get(operands[1]);
     if (g !== ALWAYS)
       throw new Error(`${nameOf(scope.func.name, node)}: the stored value ${operands[1].name} exists only when ${g}`);
   }
@@ -150,7 +151,8 @@ function checkAlone(func: string, node: Node): void {
   if (inferred.length !== node.results.length)
     throw new Error(`${what()}: has ${node.results.length} results, the op has ${inferred.length}`);
   node.results.forEach((result, i) => {
-    expectType(result.type, inferred[i], () => `${func}: ${result.name} = ${node.op}`);
+    if (!typeEquals(result.type, inferred[i]))
+      throw mistyped(result.type, inferred[i], `${func}: ${result.name} = ${node.op}`);
   });
 }
 
@@ -217,12 +219,13 @@ function checkState(func: Func, state: StateTable): void {
   for (const v of func.reads) {
     const entry = state.get(v.name);
     if (!entry) throw new Error(`${func.name}: reads state ${v.name}, which is not in the state table`);
-    expectType(v.type, entry.type, () => `${func.name}: state ${v.name}`);
+    if (!typeEquals(v.type, entry.type)) throw mistyped(v.type, entry.type, `${func.name}: state ${v.name}`);
   }
   for (const u of func.updates) {
     const entry = state.get(u.state);
     if (!entry) throw new Error(`${func.name}: updates state ${u.state}, which is not in the state table`);
-    expectType(u.value.type, entry.type, () => `${func.name}: update of state ${u.state}`);
+    if (!typeEquals(u.value.type, entry.type))
+      throw mistyped(u.value.type, entry.type, `${func.name}: update of state ${u.state}`);
     // `init` writes first values; after it, artifact state never changes.
     if (entry.lifetime === 'artifact' && func.name !== 'init')
       throw new Error(`${func.name}: updates state ${u.state}, whose lifetime is artifact`);

@@ -76,39 +76,52 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
   const nodeSeen = new Int32Array(nodes.length);
   const valueSeen = new Int32Array(values.length);
   let cones = 0;
-  /** The nodes that are recomputed for a node, itself included, and the values that they read from memory. */
-  const coneOf = (rank: number): Cone => {
-    cones++;
-    const cone: Cone = { nodes: [rank], leaves: [] };
-    const visit = (v: number): void => {
+  /** Of the node at hand: the nodes that are recomputed for it, itself included, and the values that they read from memory. */
+  const cone: Cone = { nodes: [], leaves: [] };
+  const visitOperands = (rank: number): void => {
+    for (let i = 0; i < operands[rank].length; i++) {
+      const v = operands[rank][i];
       const from = definition[v];
       if (from < 0 || choice[from] !== INLINED) {
-        if (valueSeen[v] === cones) return;
+        if (valueSeen[v] === cones) continue;
         valueSeen[v] = cones;
         cone.leaves.push(v);
       } else if (nodeSeen[from] !== cones) {
         nodeSeen[from] = cones;
         cone.nodes.push(from);
-        operands[from].forEach(visit);
+        visitOperands(from);
       }
-    };
-    operands[rank].forEach(visit);
+    }
+  };
+  const findCone = (rank: number): void => {
+    cones++;
+    cone.nodes.length = 0;
+    cone.leaves.length = 0;
+    cone.nodes.push(rank);
+    visitOperands(rank);
     sortAscending(cone.nodes);
-    return cone;
   };
 
-  const start = (seed: number, cone: Cone): void => {
+  const start = (seed: number): void => {
     const anchor = ranking.anchor[seed] ? nodes[seed] : undefined;
-    const region: Growing = { seed, anchor, nodes: cone.nodes, leaves: cone.leaves, made: [], refusals: [] };
+    const region: Growing = {
+      seed,
+      anchor,
+      nodes: cone.nodes.slice(),
+      leaves: cone.leaves.slice(),
+      made: [result[seed]],
+      refusals: [],
+    };
     regions.push(region);
-    for (let r = 0; r < nodes[seed].results.length; r++) {
+    regionOf[result[seed]] = region;
+    for (let r = 1; r < nodes[seed].results.length; r++) {
       region.made.push(result[seed] + r);
       regionOf[result[seed] + r] = region;
     }
   };
 
   /** Region of highest rank among those whose values the cone reads. */
-  const latestProducer = (cone: Cone): Growing | undefined => {
+  const latestProducer = (): Growing | undefined => {
     let latest: Growing | undefined;
     for (let i = 0; i < cone.leaves.length; i++) {
       const region = producerOf(cone.leaves[i]);
@@ -118,7 +131,7 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
   };
 
   /** Adds a stored pointwise node to the region; a string says why it cannot. */
-  const join = (region: Growing, rank: number, cone: Cone): string | undefined => {
+  const join = (region: Growing, rank: number): string | undefined => {
     const made = result[rank];
     const seed = nodes[region.seed];
     if (region.anchor && (!takesEpilogue(region.anchor) || region.anchor.results.length > 1))
@@ -166,15 +179,15 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
       regionOf[result[rank]] = producerOf(first);
       continue;
     }
-    const cone = coneOf(rank);
+    findCone(rank);
     if (enabled && ranking.elementwise[rank]) {
-      const region = latestProducer(cone);
-      const refusal = region ? join(region, rank, cone) : undefined;
+      const region = latestProducer();
+      const refusal = region ? join(region, rank) : undefined;
       if (region && refusal === undefined) continue;
       if (region && region.refusals.length < MOST_REASONS)
         region.refusals.push(`${node.op} ${node.results[0].name} stays out: ${refusal}`);
     }
-    start(rank, cone);
+    start(rank);
   }
   return { regions: finish(regions, ranking, inlining, alias, aliasOf), aliasOf };
 }
@@ -198,9 +211,12 @@ function finish(
   // The last region that computes or reads a value, counted from 1.
   const computed = new Int32Array(values.length);
   const read = new Int32Array(values.length);
+  // Lists that are begun for every region would be larger than they need be.
+  const own: Node[] = [];
+  const inputs: Value[] = [];
   return regions.map((region, i) => {
-    const own: Node[] = [];
-    const inputs: Value[] = [];
+    own.length = 0;
+    inputs.length = 0;
     const ranks = region.nodes;
     sortAscending(ranks);
     for (let n = 0; n < ranks.length; n++) {
@@ -229,8 +245,8 @@ function finish(
     );
     return {
       anchor: region.anchor,
-      nodes: own,
-      inputs,
+      nodes: own.slice(),
+      inputs: inputs.slice(),
       outputs: outputs.map((v) => values[v]),
       guard: nodes[region.seed].guard,
       stopped: firstOf([...reasons, ...region.refusals], MOST_REASONS),

@@ -84,7 +84,7 @@ const none: Value[] = [];
 const groupOf = (region: Region, wave: number): Group => ({
   wave,
   regions: [region],
-  parameters: [...region.inputs, ...region.outputs],
+  parameters: region.inputs.concat(region.outputs),
 });
 
 function addedBy(group: Group, region: Region): number {

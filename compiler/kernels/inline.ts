@@ -123,6 +123,8 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
   /** Nodes that each site recomputes. */
   const sizes = new Map<number, number>();
   const isNeeded = (rank: number): boolean => choice[rank] !== DEAD;
+  /** Sites of the node at hand. */
+  const reached: number[] = [];
 
   const decide = (rank: number): Demand | string | undefined => {
     const node = nodes[rank];
@@ -136,7 +138,7 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     }
     if (keptHere) return 'it is a result of the function';
     const elements = count[own];
-    const reached: number[] = [];
+    reached.length = 0;
     let budget = ONCE;
     let heavy = false;
     for (let i = 0; i < users[own].length; i++) {
@@ -150,7 +152,7 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
       if (node.guard !== undefined && node.guard !== user.guard) return `${user.op} has another guard`;
       if (reached.length < 5) {
         if (!demand) reach(reached, siteOf[u]);
-        else for (const s of demand.sites) reach(reached, s);
+        else for (let s = 0; s < demand.sites.length; s++) reach(reached, demand.sites[s]);
       }
       const larger = count[result[u]];
       // A scalar costs a larger kernel nothing: its loops do not repeat it.
@@ -178,7 +180,7 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     const size = (sizes.get(home) ?? 0) + 1;
     if (size > MOST_NODES && ops[node.op].fuse !== 'source') return `${reader()} holds ${MOST_NODES} nodes already`;
     sizes.set(home, size);
-    return { sites: reached, budget: budget - cost, heavy };
+    return { sites: reached.slice(), budget: budget - cost, heavy };
   };
 
   for (let rank = nodes.length - 1; rank >= 0; rank--) {

@@ -43,6 +43,8 @@ export function rankNodes(func: Func): Ranking {
   // First by place in the function, then by rank.
   const read = new Array<readonly number[]>(size);
   const made = new Int32Array(size);
+  /** By value: nodes that read it. */
+  const readers = new Int32Array(total);
   const depth = new Int32Array(total);
   const layers: number[] = [];
   const depthOf = new Int32Array(size);
@@ -50,7 +52,10 @@ export function rankNodes(func: Func): Ranking {
     const node = func.nodes[i];
     const own = node.operands.map((o) => numbers.get(o)!);
     let d = 0;
-    for (let k = 0; k < own.length; k++) d = Math.max(d, depth[own[k]]);
+    for (let k = 0; k < own.length; k++) {
+      d = Math.max(d, depth[own[k]]);
+      if (own.indexOf(own[k]) === k) readers[own[k]]++;
+    }
     read[i] = own;
     depthOf[i] = d;
     layers[d] = (layers[d] ?? 0) + 1;
@@ -77,6 +82,7 @@ export function rankNodes(func: Func): Ranking {
   const elementwise = new Uint8Array(size);
   const definition = new Int32Array(total).fill(-1);
   const users = new Array<readonly number[] | number[]>(total).fill(nobody);
+  const filled = new Int32Array(total);
   for (let rank = 0; rank < size; rank++) {
     const i = position[rank];
     const node = func.nodes[i];
@@ -88,9 +94,9 @@ export function rankNodes(func: Func): Ranking {
     for (let r = 0; r < node.results.length; r++) definition[made[i] + r] = rank;
     for (let k = 0; k < read[i].length; k++) {
       const o = read[i][k];
-      const list = users[o] as number[];
-      if (list === nobody) users[o] = [rank];
-      else if (list[list.length - 1] !== rank) list.push(rank);
+      if (read[i].indexOf(o) !== k) continue;
+      if (filled[o] === 0) users[o] = new Array<number>(readers[o]);
+      (users[o] as number[])[filled[o]++] = rank;
     }
   }
   const count = new Float64Array(total);

@@ -24,20 +24,21 @@ export function precedence(func: Func, regions: readonly Region[], aliasOf: Alia
   const freshOf = new ValueMap<Value>();
   for (const n of refreshes) freshOf.set(n.results[0], n.operands[0]);
 
-  /** The regions that write what `v` means, for a region that reads it. */
-  const follow = (v: Value, region: number, own: number[]): void => {
+  const own: number[] = [];
+  /** Adds to `own` the regions that write what `v` means, for a region that reads it. */
+  const follow = (v: Value, region: number): void => {
     for (let at: Value | undefined = v; at; at = aliasOf.get(at)) {
       const from = producer.get(at);
       if (from !== undefined && from !== region) own.push(from);
       // Refreshed state lies in the state's buffer, but what is written there is `fresh`.
       const fresh = freshOf.get(at);
-      if (fresh) follow(fresh, region, own);
+      if (fresh) follow(fresh, region);
     }
   };
   const before = regions.map(({ inputs }, i) => {
-    const own: number[] = [];
-    for (let k = 0; k < inputs.length; k++) follow(inputs[k], i, own);
-    return own;
+    own.length = 0;
+    for (let k = 0; k < inputs.length; k++) follow(inputs[k], i);
+    return own.slice();
   });
 
   const late: Overwrite[] = [];

@@ -58,6 +58,7 @@ class Runs {
 /** Spans in a span. Most values last a few steps: the flatter the tree, the fewer spans hold them. */
 const FAN_OUT = 8;
 
+/** What is taken in any of its steps; and, by values that last at least as long, in all of them: of a single step the same. */
 interface Span {
   readonly any: Runs;
   readonly all: Runs;
@@ -66,6 +67,9 @@ interface Span {
 export class Occupancy {
   /** By level, then by place: spans[0] are single steps. Absent: nothing is taken there. */
   private readonly spans: (Span | undefined)[][] = [];
+  /** What was looked up last. */
+  private readonly covering: Span[] = [];
+  private readonly runs: Runs[] = [];
 
   /** @param steps how many there are: 0 to steps - 1 */
   constructor(steps: number) {
@@ -77,17 +81,16 @@ export class Occupancy {
 
   /** The lowest offset at which `size` bytes are free from step `from` to step `to`. */
   lowest(from: number, to: number, size: number): number {
-    const runs: Runs[] = [];
-    this.cover(from, to, (level, place) => {
-      const span = this.spans[level][place];
-      if (span) runs.push(span.any);
-    });
+    const { runs, covering } = this;
+    this.cover(from, to, false);
+    runs.length = 0;
+    for (let i = 0; i < covering.length; i++) runs.push(covering[i].any);
     // What lasts longer than the spans that cover these steps is kept by larger ones.
-    let a = from;
-    let b = to;
-    for (let i = 0; i < this.spans.length; i++) {
-      const first = this.spans[i][a];
-      const last = this.spans[i][b];
+    let a = Math.floor(from / FAN_OUT);
+    let b = Math.floor(to / FAN_OUT);
+    for (let level = 1; level < this.spans.length; level++) {
+      const first = this.spans[level][a];
+      const last = this.spans[level][b];
       if (first) runs.push(first.all);
       if (last && last !== first) runs.push(last.all);
       a = Math.floor(a / FAN_OUT);
@@ -95,7 +98,7 @@ export class Occupancy {
     }
     let offset = 0;
     // Until all agree.
-    for (let i = 0, agreed = 0; agreed < runs.length; i = (i + 1) % runs.length) {
+    for (let i = 0, agreed = 0; agreed < runs.length; i = i + 1 === runs.length ? 0 : i + 1) {
       const fit = runs[i].fit(offset, size);
       agreed = fit === offset ? agreed + 1 : 1;
       offset = fit;
@@ -106,15 +109,15 @@ export class Occupancy {
   /** Takes the bytes [begin, end) from step `from` to step `to`. */
   take(from: number, to: number, begin: number, end: number): void {
     if (begin === end) return;
-    this.cover(from, to, (level, place) => {
-      const span = this.span(level, place);
-      span.all.add(begin, end);
-      span.any.add(begin, end);
-    });
+    this.cover(from, to, true);
+    for (const { any, all } of this.covering) {
+      any.add(begin, end);
+      if (all !== any) all.add(begin, end);
+    }
     // Larger spans that are covered in part.
-    let a = from;
-    let b = to;
-    for (let level = 0; level < this.spans.length; level++) {
+    let a = Math.floor(from / FAN_OUT);
+    let b = Math.floor(to / FAN_OUT);
+    for (let level = 1; level < this.spans.length; level++) {
       this.span(level, a).any.add(begin, end);
       if (a !== b) this.span(level, b).any.add(begin, end);
       a = Math.floor(a / FAN_OUT);
@@ -123,19 +126,30 @@ export class Occupancy {
   }
 
   private span(level: number, place: number): Span {
-    this.spans[level][place] ??= { any: new Runs(), all: new Runs() };
-    return this.spans[level][place];
+    let span = this.spans[level][place];
+    if (!span) {
+      const any = new Runs();
+      span = { any, all: level === 0 ? any : new Runs() };
+      this.spans[level][place] = span;
+    }
+    return span;
   }
 
-  /** The fewest spans that hold exactly the steps `from` to `to`. */
-  private cover(from: number, to: number, visit: (level: number, place: number) => void): void {
+  /** Finds the fewest spans that hold exactly the steps `from` to `to`; those that are absent are made, or left out. */
+  private cover(from: number, to: number, make: boolean): void {
+    this.covering.length = 0;
     let a = from;
     let b = to;
     for (let level = 0; a <= b; level++) {
-      for (; a <= b && a % FAN_OUT !== 0; a++) visit(level, a);
-      for (; a <= b && b % FAN_OUT !== FAN_OUT - 1; b--) visit(level, b);
+      for (; a <= b && a % FAN_OUT !== 0; a++) this.visit(level, a, make);
+      for (; a <= b && b % FAN_OUT !== FAN_OUT - 1; b--) this.visit(level, b, make);
       a /= FAN_OUT;
       b = (b + 1) / FAN_OUT - 1;
     }
+  }
+
+  private visit(level: number, place: number, make: boolean): void {
+    const span = make ? this.span(level, place) : this.spans[level][place];
+    if (span) this.covering.push(span);
   }
 }

@@ -54,10 +54,14 @@ function inPlace(region: Region, old: Value, fresh: Value, root: (v: Value) => V
   return reading <= region.outputs.indexOf(fresh);
 }
 
+const kindsOfAnchors: ReadonlySet<string> = new Set(['reduction', 'contraction', 'opaque']);
+const nothing: ReadonlySet<Node> = new Set();
+
 /** The part's reduction or contraction and all that is computed for it; undefined where its results come in no simple order. */
 function prologueOf(part: readonly Node[]): ReadonlySet<Node> | undefined {
+  const anchors = part.filter((n) => kindsOfAnchors.has(ops[n.op].fuse));
+  if (anchors.length === 0) return nothing;
   const before = new Set<Node>();
-  const anchors = part.filter((n) => ['reduction', 'contraction', 'opaque'].includes(ops[n.op].fuse));
   if (anchors.some((n) => ops[n.op].fuse === 'opaque')) return undefined;
   const wanted = new Set<Value>(anchors.flatMap((n) => n.results));
   for (const node of [...part].reverse())

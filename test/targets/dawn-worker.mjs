@@ -10,12 +10,18 @@ const { create, globals } = await import('webgpu');
 Object.assign(globalThis, globals);
 const gpu = create(['enable-dawn-features=allow_unsafe_apis']);
 let device;
+/** Why the device is gone: what is read from it then are zeros, without an error. */
+let lost;
 
 async function open() {
   const adapter = await gpu.requestAdapter();
   if (!adapter) throw new Error('no adapter');
   const { maxStorageBuffersPerShaderStage } = adapter.limits;
-  return adapter.requestDevice({ requiredLimits: { maxStorageBuffersPerShaderStage } });
+  const opened = await adapter.requestDevice({ requiredLimits: { maxStorageBuffersPerShaderStage } });
+  opened.lost.then(({ reason, message }) => {
+    lost = `${reason}: ${message}`;
+  });
+  return opened;
 }
 
 const pipelines = new Map();
@@ -37,10 +43,13 @@ async function pipelineOf(code, access) {
   return pipelines.get(key);
 }
 
+/** The innermost last. */
+const scopes = ['validation', 'out-of-memory', 'internal'];
+
 /** Bytes of each buffer are a multiple of 4; `data` is overwritten. */
 async function run({ code, access, workgroups, data }) {
   device ??= await open();
-  device.pushErrorScope('validation');
+  for (const kind of scopes) device.pushErrorScope(kind);
   const { pipeline, layout } = await pipelineOf(code, access);
   const buffers = data.map((bytes) => {
     const buffer = device.createBuffer({
@@ -66,14 +75,17 @@ async function run({ code, access, workgroups, data }) {
     return copy;
   });
   device.queue.submit([encoder.finish()]);
-  const error = await device.popErrorScope();
-  if (error) throw new Error(error.message);
+  for (const kind of scopes.toReversed()) {
+    const error = await device.popErrorScope();
+    if (error) throw new Error(`${kind}: ${error.message}`);
+  }
   const out = [];
   for (const copy of staging) {
     await copy.mapAsync(GPUMapMode.READ);
     out.push(new Uint8Array(copy.getMappedRange().slice(0)));
     copy.unmap();
   }
+  if (lost) throw new Error(`the device was lost (${lost})`);
   for (const buffer of [...buffers, ...staging]) buffer.destroy();
   return out;
 }
