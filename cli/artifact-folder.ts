@@ -103,25 +103,23 @@ export class ArtifactFolder {
   }
 }
 
-/** Whether a folder is empty or was written by us. */
+/** Whether a folder is empty or was written by us, which is told at the manifest's beginning: it may have tens of megabytes. */
 function isReplaceable(dir: string): boolean {
   if (!statSync(dir).isDirectory()) return false;
   if (readdirSync(dir).length === 0) return true;
-  return /^\s*\{[^{]*"generator"\s*:\s*"spngdc /.test(beginning(join(dir, MANIFEST)));
+  return /^\s*\{[^{}]*"generator":\s*"spngdc /.test(beginning(join(dir, MANIFEST)));
 }
 
-/** A file's first kilobyte; empty where it cannot be read. A whole manifest has megabytes. */
-function beginning(path: string): string {
-  const bytes = Buffer.alloc(1024);
-  let file: number;
+function beginning(file: string): string {
   try {
-    file = openSync(path, 'r');
+    const fd = openSync(file, 'r');
+    try {
+      const bytes = Buffer.alloc(256);
+      return bytes.toString('utf8', 0, readSync(fd, bytes));
+    } finally {
+      closeSync(fd);
+    }
   } catch {
     return '';
-  }
-  try {
-    return bytes.toString('utf8', 0, readSync(file, bytes));
-  } finally {
-    closeSync(file);
   }
 }
