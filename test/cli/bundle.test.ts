@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import onnxProto from 'onnx-proto';
 import { describe, expect, it } from 'vitest';
+import { runCommandLine } from '../../cli/command-line.js';
 import { compile } from '../../compiler/compile.js';
 import { temporaryFolder, writeTiny, writeTrapping } from '../runtime/tiny-artifact.js';
 
@@ -70,6 +71,19 @@ describe('the bundled command', () => {
     const { files } = compile(readFileSync(path), basename(path), { init: 'he-normal', seed: 3 });
     for (const [name, bytes] of files) expect(hash(readFileSync(join(dir, name))), name).toBe(hash(bytes));
     expect(readdirSync(dirname(dir))).toEqual(['a']);
+  });
+
+  it('writes the same where no second thread can be had', async () => {
+    const [path, folder] = [wide(2500), temporaryFolder()];
+    const [beside, alone] = [join(folder, 'beside'), join(folder, 'alone')];
+    await run(COMMAND, ['compile', path, '--init', 'he-normal', '--optimizer', 'sgd', '-o', beside]);
+    // Among the sources there is no weights-worker.js.
+    const terminal = { stdout: { write: () => {} }, stderr: { write: () => {} } };
+    const args = ['compile', path, '--init', 'he-normal', '--optimizer', 'sgd', '-o', alone];
+    expect(await runCommandLine(args, terminal)).toBe(0);
+    for (const file of ['manifest.json', 'weights.safetensors'])
+      expect(hash(readFileSync(join(alone, file))), file).toBe(hash(readFileSync(join(beside, file))));
+    expect(readdirSync(folder).sort()).toEqual(['alone', 'beside']);
   });
 
   it('leaves nothing behind where a pass fails after the weights were begun', async () => {

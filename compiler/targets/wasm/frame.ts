@@ -5,6 +5,7 @@
  */
 import type { Expr, KernelType } from '../../../ir/kernel.js';
 import { Code, F32, I32, op, V128, type ValueType } from './encode.js';
+import { Scoped } from './scoped.js';
 
 export type Scalar = 'f32' | 'i32' | 'bool';
 
@@ -48,34 +49,6 @@ interface Scope {
   /** Values that later code of this scope may use again: key to local. */
   cache: Map<string, number> | undefined;
   readonly scratch: number;
-}
-
-/** What names mean; what a scope defines holds until it is left. */
-class Scoped<T> {
-  private readonly meanings = new Map<string, T>();
-  /** What was defined, in which scope, and what the name meant before. */
-  private readonly log: { readonly name: string; readonly level: number; readonly before: T | undefined }[] = [];
-
-  get(name: string): T {
-    const found = this.meanings.get(name);
-    if (found === undefined) throw new Error(`${name} is not defined`);
-    return found;
-  }
-
-  define(name: string, meaning: T, level: number): void {
-    this.log.push({ name, level, before: this.meanings.get(name) });
-    this.meanings.set(name, meaning);
-  }
-
-  /** Forgets what the scope `level` and those inside it have defined. */
-  leave(level: number): void {
-    const { log, meanings } = this;
-    while (log.length > 0 && log[log.length - 1].level >= level) {
-      const { name, before } = log.pop()!;
-      if (before === undefined) meanings.delete(name);
-      else meanings.set(name, before);
-    }
-  }
 }
 
 /** The vector loop that is being printed as lanes. */

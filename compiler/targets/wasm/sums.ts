@@ -7,12 +7,6 @@ import { op } from './encode.js';
 import { bytesOf, type Frame, type Sum } from './frame.js';
 import { printScalar } from './scalar.js';
 
-function scaled(s: Sum, by: number): Sum {
-  if (by === 1) return s;
-  const terms = s.terms.map(({ atom, factor, key }) => ({ atom, factor: Math.imul(factor, by), key }));
-  return { constant: Math.imul(s.constant, by), terms };
-}
-
 /** A text that two expressions share only if they have the same value. */
 export function keyOf(frame: Frame, e: Expr): string {
   switch (e.kind) {
@@ -38,18 +32,18 @@ type Term = Sum['terms'][number];
 
 /** The integer `e` as a sum of what is not a sum. Names of lanes are seen through, so that strides show. */
 export function sumOf(frame: Frame, e: Expr): Sum {
-  const collected: Collected = { constant: 0, terms: [] };
-  collect(frame, collected, e, 1);
-  const { constant, terms } = collected;
-  return { constant, terms: terms.some(isZero) ? terms.filter((t) => t.factor !== 0) : terms };
+  const to: Collected = { constant: 0, terms: [] };
+  collect(frame, to, e, 1);
+  for (const t of to.terms) if (t.factor === 0) return { constant: to.constant, terms: to.terms.filter(counts) };
+  return to;
 }
+
+const counts = (t: Term): boolean => t.factor !== 0;
 
 interface Collected {
   constant: number;
   readonly terms: Term[];
 }
-
-const isZero = (t: Term): boolean => t.factor === 0;
 
 function addTerm({ terms }: Collected, atom: Expr, factor: number, key: string): void {
   for (let i = 0; i < terms.length; i++)
@@ -100,11 +94,12 @@ function collect(frame: Frame, to: Collected, part: Expr, by: number): void {
   addTerm(to, part, by | 0, keyOf(frame, part));
 }
 
-/** What the sum's loop variables gain in this copy of an unrolled body. */
-export function shiftOf(frame: Frame, sum: Sum): number {
+/** What `by` times the terms' loop variables gain in this copy of an unrolled body. */
+function shiftOf(frame: Frame, terms: readonly Term[], by: number): number {
   let shift = 0;
   if (!frame.lanes) return shift;
-  for (const t of sum.terms) if (t.atom.kind === 'ref') shift += t.factor * frame.shift(t.atom.name);
+  for (const { atom, factor } of terms)
+    if (atom.kind === 'ref') shift += Math.imul(factor, by) * frame.shift(atom.name);
   return shift;
 }
 
@@ -115,53 +110,68 @@ function printTerm(frame: Frame, atom: Expr, factor: number): void {
 }
 
 /** Pushes the sum. */
-export function printSum(frame: Frame, sum: Sum): void {
-  printUnshifted(frame, sum.terms, (sum.constant + shiftOf(frame, sum)) | 0);
+export function printSum(frame: Frame, { terms, constant }: Sum): void {
+  printUnshifted(frame, terms, 1, (constant + shiftOf(frame, terms, 1)) | 0);
 }
 
-/** Pushes the sum of the first copy, plus the local `base` where it is given. */
-function printUnshifted(frame: Frame, terms: readonly Term[], constant: number, base?: number): void {
+/** Pushes `by` times the terms of the first copy and a constant, plus the local `base` where it is given. */
+function printUnshifted(frame: Frame, terms: readonly Term[], by: number, constant: number, base?: number): void {
   const here = frame.level;
   const levels = new Array<number>(terms.length);
   for (let i = 0; i < terms.length; i++) levels[i] = Math.min(frame.levelOf(terms[i].atom), here);
   let partial = base;
   let rest = constant;
-  for (let level = 0; level < here; level++) {
-    const at = levels.indexOf(level);
-    if (at < 0 && (level > 0 || base === undefined || rest === 0)) continue;
-    if (at >= 0 && partial === undefined && rest === 0 && !levels.includes(level, at + 1)) {
-      const { atom, factor } = terms[at];
-      if (atom.kind === 'ref' && factor === 1) {
-        partial = frame.name(atom.name).local;
-        continue;
-      }
+  let level = base !== undefined && rest !== 0 ? 0 : above(-1, levels, here);
+  for (; level < here; level = above(level, levels, here)) {
+    const only = partial === undefined && rest === 0 ? onlyName(level, terms, by, levels) : undefined;
+    if (only !== undefined) {
+      partial = frame.name(only).local;
+      continue;
     }
     let key = partial === undefined ? '' : `$${partial}`;
-    for (let i = 0; i < terms.length; i++) if (levels[i] === level) key += `+${terms[i].factor}*${terms[i].key}`;
+    for (let i = 0; i < terms.length; i++)
+      if (levels[i] === level) key += `+${Math.imul(terms[i].factor, by)}*${terms[i].key}`;
     if (rest !== 0) key += `+${rest}`;
-    partial = frame.cached(level, key) ?? keepParts(frame, level, key, partial, terms, levels, rest);
+    partial = frame.cached(level, key) ?? keepParts(frame, level, key, partial, terms, by, levels, rest);
     rest = 0;
   }
-  printParts(frame, partial, terms, levels, here, rest);
+  printParts(frame, partial, terms, by, levels, here, rest);
 }
 
-/** The sum of the local `partial`, the terms of `level` and a constant, in a local of its own there. */
+/** The next level with terms, or `here`. */
+function above(level: number, levels: readonly number[], here: number): number {
+  let next = here;
+  for (let i = 0; i < levels.length; i++) if (levels[i] > level && levels[i] < next) next = levels[i];
+  return next;
+}
+
+/** The name that is all that the terms of a level add up to, if it is. */
+function onlyName(level: number, terms: readonly Term[], by: number, levels: readonly number[]): string | undefined {
+  const at = levels.indexOf(level);
+  const { atom, factor } = terms[at];
+  if (atom.kind !== 'ref' || Math.imul(factor, by) !== 1 || levels.includes(level, at + 1)) return undefined;
+  return atom.name;
+}
+
+/** The sum of the local `partial`, `by` times the terms of `level` and a constant, in a local of its own there. */
 function keepParts(
   frame: Frame,
   level: number,
   key: string,
   partial: number | undefined,
   terms: readonly Term[],
+  by: number,
   levels: readonly number[],
   constant: number,
 ): number {
-  return frame.cache(level, key, () => printParts(frame, partial, terms, levels, level, constant));
+  return frame.cache(level, key, () => printParts(frame, partial, terms, by, levels, level, constant));
 }
 
 function printParts(
   frame: Frame,
   partial: number | undefined,
   terms: readonly Term[],
+  by: number,
   levels: readonly number[],
   level: number,
   constant: number,
@@ -170,7 +180,7 @@ function printParts(
   if (partial !== undefined) frame.code.at(op.get, partial);
   for (let i = 0; i < terms.length; i++) {
     if (levels[i] !== level) continue;
-    printTerm(frame, terms[i].atom, terms[i].factor);
+    printTerm(frame, terms[i].atom, Math.imul(terms[i].factor, by));
     if (pushed) frame.code.op(op.i32Add);
     pushed = true;
   }
@@ -185,10 +195,10 @@ function printParts(
  */
 export function printAddress(frame: Frame, memory: string, index: Sum, conditional = false): number {
   const place = frame.memory(memory);
-  const bytes = scaled(index, bytesOf[place.type]);
-  const shift = shiftOf(frame, bytes);
+  const by = bytesOf[place.type];
+  const shift = shiftOf(frame, index.terms, by);
   const later = shift > 0 && !conditional && !frame.lanes?.conditional ? shift : 0;
-  const constant = bytes.constant + place.offset + shift - later;
-  printUnshifted(frame, bytes.terms, constant | 0, place.local);
+  const constant = Math.imul(index.constant, by) + place.offset + shift - later;
+  printUnshifted(frame, index.terms, by, constant | 0, place.local);
   return later;
 }
