@@ -155,6 +155,7 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
   const options: CompileOptions = {
     ...same,
     targets: targets[target],
+    verifyEach: Boolean(process.env.SPNGDC_DEBUG),
     inputs: input,
     dropout: dropout === 'on',
     external: externalFilesOf(path),

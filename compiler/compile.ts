@@ -1,6 +1,6 @@
 /**
  * The compiler from end to end: a model's bytes in, the files of an artifact out. The passes in their order are the table
- * of contents of the compiler; what leaves each is verified. Touches no device and writes nothing.
+ * of contents of the compiler. Touches no device and writes nothing.
  */
 import { type Defaults, encodeManifest, MANIFEST, PROGRAM_TEXT, TEMPLATE, WEIGHTS } from '../ir/artifact.js';
 import { planTooLarge, planTooLargeAnywhere } from '../ir/diagnostics/compile.js';
@@ -83,6 +83,11 @@ export interface CompileOptions {
   readonly relaxedSimd?: boolean;
   /** Adds the text of a level to what is returned. */
   readonly emit?: EmitLevel;
+  /**
+   * Whether what leaves every pass is verified, and not only the model and the placed graph; programs and kernels always are.
+   * Default true: a broken graph is then a fault of the pass that broke it.
+   */
+  readonly verifyEach?: boolean;
   /** Told what the weights file will hold, before the kernels are made: writing it can begin beside them. */
   readonly onWeights?: (weights: ReadonlyMap<string, TensorData>) => void;
 }
@@ -132,8 +137,10 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const optimizer = options.optimizer ?? 'spngd';
   const defaults = defaultsFor(optimizer, batch.train * (options.accumulate ?? 1), options);
 
+  const checked = (module: Module): Module => (options.verifyEach === false ? module : verified(module));
+  const cleaned = (module: Module): Module => checked(removeDeadCode(checked(mergeCommonSubexpressions(module))));
   const imported = importOnnx(bytes, { ...options, fileName, seed });
-  const model = checked(imported.module);
+  const model = verified(imported.module);
   const withLoss = attachLoss(model, {
     ...options,
     // Mixed examples have mixed labels.
@@ -153,8 +160,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const whole = cleaned(checked(splitMicroBatches(checked(updated.module), options.accumulate !== undefined)));
   const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
   // Last, so that equal fills stay apart: each is written straight into its own state.
-  const train = checked(addInit(whole));
-  const placed = checked(placeOnOneDevice(addInit(expanded)));
+  const placed = verified(placeOnOneDevice(addInit(expanded)));
   options.onWeights?.(initialWeights(placed));
   const regions = new Map(placed.functions.map((f) => [f, fuse(f)]));
   const targets = options.targets ?? allTargets;
@@ -176,7 +182,9 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   return {
     imported,
     model,
-    train,
+    get train() {
+      return checked(addInit(whole));
+    },
     placed,
     code,
     notices,
@@ -250,14 +258,10 @@ export function makeArtifact(
   };
 }
 
-/** What leaves a pass; throws where the pass broke the graph. */
-function checked(module: Module): Module {
+/** The module; throws where a pass broke it. */
+function verified(module: Module): Module {
   verifyModule(module);
   return module;
-}
-
-function cleaned(module: Module): Module {
-  return checked(removeDeadCode(checked(mergeCommonSubexpressions(module))));
 }
 
 /** Values of all state that starts from the weights file. */

@@ -58,7 +58,8 @@ const formulas: Partial<Record<OpName, number>> = {
   weighted_square: 3,
   normalized_product: 3,
   batch_norm_input_grad: 7,
-  pi: 10,
+  // More than an inverse would compute before itself: else there were as many kernels of inverses as ratios of widths.
+  pi: 20,
   momentum_step: 4,
   unit_products: 3,
   unit_natural: 10,
