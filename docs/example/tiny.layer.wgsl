@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           a0 = a0 + p7[i0];
         }
         let r0: f32 = a0;
-        b4[1280] = r0;
+        b4[448] = r0;
       }
     }
   }
@@ -136,7 +136,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let m12: f32 = bitcast<f32>(((m10 & 8388607) + 1060439283)) - 1.0f;
         let m13: f32 = m12 * m12;
         let m14: f32 = select(select(select(r0, ((m12 - ((m13 * 0.5f) - (((m13 * m12) * ((((((((((((((((0.06746601313352585f * m12) + (-0.11675640940666199f)) * m12) + 0.11888174712657928f) * m12) + (-0.12405591458082199f)) * m12) + 0.14219550788402557f) * m12) + (-0.1666799634695053f)) * m12) + 0.2000211924314499f) * m12) + (-0.25000008940696716f)) * m12) + 0.3333331346511841f)) + (m11 * (-0.00021219444170128554f))))) + (m11 * 0.693359375f)), (r0 < bitcast<f32>(infinity_bits))), (-bitcast<f32>(infinity_bits)), (r0 == 0.0f)), bitcast<f32>(nan_bits), (r0 < 0.0f));
-        b4[i0 + 64] = m14;
+        b4[i0 + 128] = m14;
       }
     }
   }
@@ -153,7 +153,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let t2: i32 = p11[i0];
         let t3: i32 = i0 * 2;
         let t4: f32 = b5[i0 + 192];
-        let t5: f32 = b4[i0 + 64];
+        let t5: f32 = b4[i0 + 128];
         for (var r1: i32 = 0; r1 < 2; r1 += 1) {
           let i1: i32 = r1;
           a0 = a0 + select(0.0f, ((b5[(t3 + i1) + 64] - t4) - t5), (i1 == t2));
@@ -177,7 +177,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           a0 = a0 + (b5[i0 + 256] * p7[i0]);
         }
         let r0: f32 = a0;
-        b4[1344] = r0;
+        b4[512] = r0;
       }
     }
   }
@@ -233,24 +233,24 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let i0: i32 = o0;
         var a0: f32 = 0.0f;
         let t2: i32 = p11[i0];
-        let t3: f32 = (-((1.0f / b4[1280]))) * p7[i0];
+        let t3: f32 = (-((1.0f / b4[448]))) * p7[i0];
         for (var r1: i32 = 0; r1 < 2; r1 += 1) {
           let i1: i32 = r1;
           a0 = a0 + select(0.0f, t3, (i1 == t2));
         }
         let r0: f32 = a0;
-        b4[i0 + 128] = r0;
+        b4[i0 + 192] = r0;
       }
     }
   }
   if (true) {
     storageBarrier();
-    let t1: f32 = -((1.0f / b4[1280]));
+    let t1: f32 = -((1.0f / b4[448]));
     for (var g0: i32 = i32(lane); g0 < 16; g0 += 256) {
       let i0: i32 = g0 / 2;
       let i1: i32 = g0 % 2;
       let t0: i32 = (i0 * 2) + i1;
-      let m15: f32 = (b5[t0 + 64] - b5[i0 + 192]) - b4[i0 + 64];
+      let m15: f32 = (b5[t0 + 64] - b5[i0 + 192]) - b4[i0 + 128];
       let m16: f32 = nan_min(nan_max(m15, (-104.0f)), 89.0f);
       let m17: f32 = round((m16 * 1.4426950216293335f));
       let m18: f32 = (m16 - (m17 * 0.693359375f)) - (m17 * (-0.00021219444170128554f));
@@ -258,7 +258,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let m20: i32 = i32(m17);
       let m21: i32 = bitcast<i32>(bitcast<u32>((m20 + 512)) >> (bitcast<u32>(1) & 31u)) - 256;
       let m22: f32 = (m19 * bitcast<f32>(((m21 + 127) << (bitcast<u32>(23) & 31u)))) * bitcast<f32>((((m20 - m21) + 127) << (bitcast<u32>(23) & 31u)));
-      b5[t0 + 128] = select(0.0f, (t1 * p7[i0]), (i1 == p11[i0])) - (m22 * b4[i0 + 128]);
+      b5[t0 + 128] = select(0.0f, (t1 * p7[i0]), (i1 == p11[i0])) - (m22 * b4[i0 + 192]);
     }
   }
   if (true) {
@@ -276,7 +276,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           a0 = a0 + b5[((i0 * 2) + i1) + 128];
         }
         let r0: f32 = a0;
-        b4[i1 + 1152] = r0;
+        b4[i1 + 320] = r0;
       }
     }
   }
@@ -326,7 +326,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           a0 = a0 + (b5[((k0 * 2) + m0) + 128] * b4[(k0 * 3) + n0]);
         }
         let r0: f32 = a0;
-        b4[((m0 * 3) + n0) + 1088] = r0;
+        b4[((m0 * 3) + n0) + 256] = r0;
       }
     }
   }
@@ -369,7 +369,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           a0 = a0 + (b5[(k0 * 3) + m0] * p0[(k0 * 4) + n0]);
         }
         let r0: f32 = a0;
-        b4[((m0 * 4) + n0) + 1024] = r0;
+        b4[((m0 * 4) + n0) + 64] = r0;
       }
     }
   }
