@@ -32,6 +32,11 @@ export interface Work extends Unfinished {
 
 /** Starting a thread costs about as much as drawing, hashing or writing so many bytes. */
 const WORTH_A_THREAD = 1 << 23;
+/**
+ * While the file is on its way, Ctrl-C is heard only when the compiler pauses, which has a folder to remove then: a long compilation
+ * of a small file ends at once.
+ */
+const WORTH_WRITING_BESIDE = 1 << 25;
 
 /**
  * Begins to make the file that writeSafetensors(weights) makes.
@@ -56,7 +61,7 @@ export async function makeWeightsFile(
   const made =
     size < WORTH_A_THREAD
       ? { sha256: finishFile(unfinished), written: Promise.resolve(false) }
-      : await inThread(unfinished, pathOf?.());
+      : await inThread(unfinished, size < WORTH_WRITING_BESIDE ? undefined : pathOf?.());
   return { bytes, ...made };
 }
 

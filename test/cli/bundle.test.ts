@@ -63,6 +63,7 @@ describe('the bundled command', () => {
   it.each([
     ['small: drawn in the compiler itself', 16],
     ['large: drawn beside it', 2500],
+    ['of tens of megabytes: written beside it, too', 9000],
   ])('writes what compile() returns; weights %s', async (_size, width) => {
     const [path, dir] = [wide(width), join(temporaryFolder(), 'a')];
     const { code, err } = await run(COMMAND, ['compile', path, '--init', 'he-normal', '--seed', '3', '-o', dir]);
@@ -74,7 +75,7 @@ describe('the bundled command', () => {
   });
 
   it('writes the same where no second thread can be had', async () => {
-    const [path, folder] = [wide(2500), temporaryFolder()];
+    const [path, folder] = [wide(9000), temporaryFolder()];
     const [beside, alone] = [join(folder, 'beside'), join(folder, 'alone')];
     await run(COMMAND, ['compile', path, '--init', 'he-normal', '--optimizer', 'sgd', '-o', beside]);
     // Among the sources there is no weights-worker.js.
@@ -90,7 +91,7 @@ describe('the bundled command', () => {
     const folder = temporaryFolder();
     // Known to fit no memory only when all is planned.
     const out = join(folder, 'deep', 'a');
-    const args = ['compile', wide(2500), '--init', 'he-normal', '--batch', '1000000', '-o', out];
+    const args = ['compile', wide(9000), '--init', 'he-normal', '--batch', '1000000', '-o', out];
     const { code, err } = await run(COMMAND, args);
     expect(err).toMatch(/^error E\d{3}: /);
     expect(code).toBe(1);
