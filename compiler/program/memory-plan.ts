@@ -1,7 +1,8 @@
 /**
  * Places buffers in one memory: state first, for good; then the transients of each function in an arena that functions
  * share, since they never run at once. A transient lives from the step that writes it to the last that reads it; two whose
- * lives do not meet may share bytes. Largest first, each at the lowest offset that fits: near the live-set bound in practice.
+ * lives do not meet may share bytes. Largest first, of one size those first that are needed to the latest step (what is kept for the
+ * backward pass then lies in the order in which it is freed), each at the lowest offset that fits: near the live-set bound in practice.
  */
 import { Occupancy } from './occupancy.js';
 
@@ -30,7 +31,7 @@ export function planArena(intervals: readonly Interval[]): ArenaPlan {
   const order = [...intervals.keys()].sort((i, j) => {
     const a = intervals[i];
     const b = intervals[j];
-    return b.bytes - a.bytes || a.from - b.from || (a.name < b.name ? -1 : 1);
+    return b.bytes - a.bytes || b.to - a.to || a.from - b.from || (a.name < b.name ? -1 : 1);
   });
   const offsets = new Float64Array(intervals.length);
   let first = Number.POSITIVE_INFINITY;

@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           a0 = a0 + (b4[t5 + k0] * b6[(t6 + k0) + 128]);
         }
         let r0: f32 = a0;
-        b5[((m0 * 2) + n0) + 64] = r0 + b6[n0 + 192];
+        b5[((m0 * 2) + n0) + 128] = r0 + b6[n0 + 192];
       }
     }
   }
@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           a0 = a0 + p7[i0];
         }
         let r0: f32 = a0;
-        b4[448] = r0;
+        b4[384] = r0;
       }
     }
   }
@@ -98,7 +98,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let t2: i32 = i0 * 2;
         for (var r1: i32 = 0; r1 < 2; r1 += 1) {
           let i1: i32 = r1;
-          a0 = nan_max(a0, b5[(t2 + i1) + 64]);
+          a0 = nan_max(a0, b5[(t2 + i1) + 128]);
         }
         let r0: f32 = a0;
         b5[i0 + 192] = r0;
@@ -119,7 +119,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let t3: f32 = b5[i0 + 192];
         for (var r1: i32 = 0; r1 < 2; r1 += 1) {
           let i1: i32 = r1;
-          let m1: f32 = b5[(t2 + i1) + 64] - t3;
+          let m1: f32 = b5[(t2 + i1) + 128] - t3;
           let m2: f32 = nan_min(nan_max(m1, (-104.0f)), 89.0f);
           let m3: f32 = round((m2 * 1.4426950216293335f));
           let m4: f32 = (m2 - (m3 * 0.693359375f)) - (m3 * (-0.00021219444170128554f));
@@ -156,7 +156,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let t5: f32 = b4[i0 + 128];
         for (var r1: i32 = 0; r1 < 2; r1 += 1) {
           let i1: i32 = r1;
-          a0 = a0 + select(0.0f, ((b5[(t3 + i1) + 64] - t4) - t5), (i1 == t2));
+          a0 = a0 + select(0.0f, ((b5[(t3 + i1) + 128] - t4) - t5), (i1 == t2));
         }
         let r0: f32 = a0;
         b5[i0 + 256] = r0;
@@ -177,7 +177,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           a0 = a0 + (b5[i0 + 256] * p7[i0]);
         }
         let r0: f32 = a0;
-        b4[512] = r0;
+        b4[448] = r0;
       }
     }
   }
@@ -190,11 +190,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       storageBarrier();
       if (o0 < 8) {
         let i0: i32 = o0;
-        var m0: f32 = b5[(i0 * 2) + 64];
+        var m0: f32 = b5[(i0 * 2) + 128];
         var w0: i32 = 0;
         let t2: i32 = i0 * 2;
         for (var k0: i32 = 1; k0 < 2; k0 += 1) {
-          let v0: f32 = b5[(t2 + k0) + 64];
+          let v0: f32 = b5[(t2 + k0) + 128];
           if (m0 < v0) {
             m0 = v0;
             w0 = k0;
@@ -233,7 +233,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let i0: i32 = o0;
         var a0: f32 = 0.0f;
         let t2: i32 = p11[i0];
-        let t3: f32 = (-((1.0f / b4[448]))) * p7[i0];
+        let t3: f32 = (-((1.0f / b4[384]))) * p7[i0];
         for (var r1: i32 = 0; r1 < 2; r1 += 1) {
           let i1: i32 = r1;
           a0 = a0 + select(0.0f, t3, (i1 == t2));
@@ -245,12 +245,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   if (true) {
     storageBarrier();
-    let t1: f32 = -((1.0f / b4[448]));
+    let t1: f32 = -((1.0f / b4[384]));
     for (var g0: i32 = i32(lane); g0 < 16; g0 += 256) {
       let i0: i32 = g0 / 2;
       let i1: i32 = g0 % 2;
       let t0: i32 = (i0 * 2) + i1;
-      let m15: f32 = (b5[t0 + 64] - b5[i0 + 192]) - b4[i0 + 128];
+      let m15: f32 = (b5[t0 + 128] - b5[i0 + 192]) - b4[i0 + 128];
       let m16: f32 = nan_min(nan_max(m15, (-104.0f)), 89.0f);
       let m17: f32 = round((m16 * 1.4426950216293335f));
       let m18: f32 = (m16 - (m17 * 0.693359375f)) - (m17 * (-0.00021219444170128554f));
@@ -258,7 +258,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let m20: i32 = i32(m17);
       let m21: i32 = bitcast<i32>(bitcast<u32>((m20 + 512)) >> (bitcast<u32>(1) & 31u)) - 256;
       let m22: f32 = (m19 * bitcast<f32>(((m21 + 127) << (bitcast<u32>(23) & 31u)))) * bitcast<f32>((((m20 - m21) + 127) << (bitcast<u32>(23) & 31u)));
-      b5[t0 + 128] = select(0.0f, (t1 * p7[i0]), (i1 == p11[i0])) - (m22 * b4[i0 + 192]);
+      b5[t0 + 64] = select(0.0f, (t1 * p7[i0]), (i1 == p11[i0])) - (m22 * b4[i0 + 192]);
     }
   }
   if (true) {
@@ -273,7 +273,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         var a0: f32 = 0.0f;
         for (var r1: i32 = 0; r1 < 8; r1 += 1) {
           let i0: i32 = r1;
-          a0 = a0 + b5[((i0 * 2) + i1) + 128];
+          a0 = a0 + b5[((i0 * 2) + i1) + 64];
         }
         let r0: f32 = a0;
         b4[i1 + 320] = r0;
@@ -298,7 +298,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let t5: i32 = m0 * 2;
         for (var r1: i32 = 0; r1 < 2; r1 += 1) {
           let k0: i32 = r1;
-          a0 = a0 + (b5[(t5 + k0) + 128] * b6[((k0 * 3) + n0) + 128]);
+          a0 = a0 + (b5[(t5 + k0) + 64] * b6[((k0 * 3) + n0) + 128]);
         }
         let r0: f32 = a0;
         let t6: i32 = (m0 * 3) + n0;
@@ -323,7 +323,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         var a0: f32 = 0.0f;
         for (var r1: i32 = 0; r1 < 8; r1 += 1) {
           let k0: i32 = r1;
-          a0 = a0 + (b5[((k0 * 2) + m0) + 128] * b4[(k0 * 3) + n0]);
+          a0 = a0 + (b5[((k0 * 2) + m0) + 64] * b4[(k0 * 3) + n0]);
         }
         let r0: f32 = a0;
         b4[((m0 * 3) + n0) + 256] = r0;
