@@ -4,13 +4,14 @@
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { type Draw, DrawnTensor, drawNormals } from '../compiler/frontend/init.js';
 import type { TensorData } from '../ir/graph.js';
 import { layoutSafetensors, placeTensor } from '../ir/safetensors.js';
 import { concrete, product } from '../ir/types.js';
+import { makeFolder } from '../runtime/write-files.js';
 
 export interface WeightsFile {
   readonly bytes: Uint8Array;
@@ -96,7 +97,7 @@ async function inThread(unfinished: Unfinished, path: string | undefined): Promi
 
 function create(path: string): number | undefined {
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     return openSync(path, 'wx');
   } catch {
     return undefined;

@@ -1,5 +1,6 @@
 /**
- * Holds a module to the rules of its level; runs after every pass, in time linear in its size.
+ * Holds a module to the rules of its level, in time linear in its size: behind every pass in tests, behind the first and the last
+ * for users.
  * What it finds is a fault of the compiler, so it throws plain Errors, each naming the value and what is wrong with it.
  * Nodes, functions and state tables never change, and passes share what they leave alone: what has been found sound is not
  * looked at again.

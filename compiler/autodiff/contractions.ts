@@ -6,9 +6,7 @@ import { type Builder, dims } from '../../ir/builder.js';
 import type { Attrs, Value } from '../../ir/graph.js';
 import { flagOf } from '../../ir/ops/declare.js';
 import { product } from '../../ir/types.js';
-import type { NoGradient, Rule, Site } from './rule.js';
-
-const notTwice: NoGradient = { none: 'it is itself a gradient; second derivatives are not taken' };
+import { type NoGradient, notTwice, type Rule, type Site } from './rule.js';
 
 /** With C = op(A) op(B): dA = dC op(B)^T and dB = op(A)^T dC, each transposed where its operand is. */
 function matmul(s: Site): readonly (() => Value)[] {

@@ -5,9 +5,7 @@
 import { type Builder, dims } from '../../ir/builder.js';
 import type { Value } from '../../ir/graph.js';
 import { axisOf, numberOf } from '../../ir/ops/declare.js';
-import type { NoGradient, Rule, Site } from './rule.js';
-
-const notTwice: NoGradient = { none: 'it is itself a gradient; second derivatives are not taken' };
+import { type NoGradient, notTwice, type Rule, type Site } from './rule.js';
 
 function sumAlong(s: Site, x: Value): Value {
   return s.b.sum(x, [axisOf(s.attrs, x.type.shape.length)], true);

@@ -32,6 +32,8 @@ export interface NoGradient {
   readonly none: string;
 }
 
+export const notTwice: NoGradient = { none: 'it is itself a gradient; second derivatives are not taken' };
+
 export function isRule(entry: Rule | NoGradient): entry is Rule {
   return typeof entry === 'function';
 }

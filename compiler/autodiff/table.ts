@@ -6,10 +6,9 @@ import { contractionGradients, poolingGradients } from './contractions.js';
 import { elementwiseGradients } from './elementwise.js';
 import { normalizationGradients } from './normalization.js';
 import { reductionGradients } from './reductions.js';
-import type { NoGradient, Rule } from './rule.js';
+import { type NoGradient, notTwice, type Rule } from './rule.js';
 import { viewGradients } from './views.js';
 
-const notTwice: NoGradient = { none: 'it is itself a gradient; second derivatives are not taken' };
 const afterwards: NoGradient = { none: 'it belongs to the update, which no loss depends on' };
 
 export const gradients: Readonly<Record<OpName, Rule | NoGradient>> = {

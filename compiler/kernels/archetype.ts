@@ -3,7 +3,7 @@
  * each operand, whether nodes can follow it in its kernel, and which lowering makes that kernel.
  */
 import type { Node, Value } from '../../ir/graph.js';
-import { type OpName, ops } from '../../ir/ops/table.js';
+import { ops } from '../../ir/ops/table.js';
 
 /** Budget of a kernel that evaluates each operand element about once. */
 export const ONCE = 64;
@@ -50,20 +50,8 @@ export function isAnchor(node: Node): boolean {
 const expensive = new Set<string>(['exp', 'log', 'tanh', 'erf', 'sigmoid', 'pow', 'random_uniform']);
 const slow = new Set<string>(['div', 'sqrt', 'reciprocal']);
 
-const formulas: Partial<Record<OpName, number>> = {
-  relu_grad: 2,
-  moving_average: 3,
-  rstd: 5,
-  channel_affine: 3,
-  weighted_square: 3,
-  normalized_product: 3,
-  batch_norm_input_grad: 7,
-  // More than an inverse would compute before itself: else there were as many kernels of inverses as ratios of widths.
-  pi: 20,
-  momentum_step: 4,
-  unit_products: 3,
-  unit_natural: 10,
-};
+/** More than an inverse would compute before itself: else there were as many kernels of inverses as ratios of widths. */
+const PI_COST = 20;
 
 /** Whether the elements of the result come from several operands. */
 export const joins = ({ op }: Node): boolean => op === 'concat' || op === 'stack';
@@ -72,5 +60,6 @@ export const joins = ({ op }: Node): boolean => op === 'concat' || op === 'stack
 export function elementCost(node: Node): number {
   if (ops[node.op].fuse === 'source') return 0;
   if (ops[node.op].fuse === 'view') return joins(node) ? node.operands.length - 1 : 0;
-  return formulas[node.op] ?? (expensive.has(node.op) ? 8 : slow.has(node.op) ? 2 : 1);
+  if (node.op === 'pi') return PI_COST;
+  return ops[node.op].cost ?? (expensive.has(node.op) ? 8 : slow.has(node.op) ? 2 : 1);
 }

@@ -41,6 +41,8 @@ export interface OpDef {
   readonly evaluate: (operands: readonly Tensor64[], attrs: Attrs, results: readonly TensorType[]) => Float64Array[];
   /** Floating-point operations; default: one per stored result element. */
   readonly flops?: (operands: readonly TensorType[], attrs: Attrs, results: readonly TensorType[]) => number;
+  /** For elementwise ops that are more than one operation: additions that an element takes as long as. */
+  readonly cost?: number;
   /** For elementwise ops: the scalar function that `evaluate` maps. */
   readonly scalar?: (...args: number[]) => number;
 }

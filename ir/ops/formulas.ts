@@ -47,6 +47,7 @@ function formula(
     attrs: Object.fromEntries(attrs.map((a) => [a, 'number'])),
     operands,
     scalar,
+    cost,
     infer: (types) => {
       const result = types[first];
       for (let i = 0; i < types.length; i++) expect(types[i], operands[i], result, i);
@@ -148,6 +149,7 @@ export const unitBlockOps = {
   unit_products: {
     arity: [2, 2],
     fuse: 'elementwise',
+    cost: 3,
     infer: ([gamma, beta]) => {
       const [n, c] = real(gamma, 'gamma').shape;
       if (gamma.shape.length !== 2) fail('rows are [N, C]');
@@ -172,6 +174,7 @@ export const unitBlockOps = {
   unit_natural: {
     arity: [4, 4],
     fuse: 'elementwise',
+    cost: 10,
     attrs: { shift: 'flag' },
     infer: ([fisher, gamma, beta, damping]) => {
       if (real(gamma, 'gamma').shape.length !== 1) fail('gamma is [C]');

@@ -7,55 +7,10 @@
 import { Builder } from '../../ir/builder.js';
 import type { Func, Value } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
-import { broadcastShapes, concrete, product, storedCount, tensor } from '../../ir/types.js';
+import { broadcastShapes, concrete, product, storedCount } from '../../ir/types.js';
+import { formula } from './formulas.js';
 import { Rng } from './rng.js';
-
-const MOST_ELEMENTS = 3000;
-
-type Dims = readonly number[];
-const dims = (v: Value): Dims => concrete(v.type.shape);
-const small = (shape: Dims): boolean => product(shape) <= MOST_ELEMENTS;
-
-/** What a step sees: choices, the function so far, and its f32 values. */
-interface Graph {
-  readonly r: Rng;
-  readonly b: Builder;
-  readonly pool: Value[];
-}
-
-function input(g: Graph, shape: Dims): Value {
-  const v = g.b.input(`x${g.b.inputs.length}`, tensor('f32', shape));
-  g.pool.push(v);
-  return v;
-}
-
-/** Mostly one of the newest, so that graphs grow deep as well as wide. */
-function any(g: Graph): Value {
-  const n = g.pool.length;
-  return g.r.chance(0.6) ? g.pool[g.r.int(Math.max(0, n - 4), n - 1)] : g.r.pick(g.pool);
-}
-
-function anyThat(g: Graph, fits: (shape: Dims) => boolean): Value | undefined {
-  const list = g.pool.filter((v) => fits(dims(v)));
-  return list.length > 0 ? g.r.pick(list) : undefined;
-}
-
-/** A value of exactly this shape: one that is there, or a new input. */
-function ofShape(g: Graph, shape: Dims): Value {
-  return anyThat(g, (s) => String(s) === String(shape)) ?? input(g, shape);
-}
-
-/** An input with the shape of a value that is there. */
-function exact(g: Graph): Value {
-  return g.r.pick(g.b.inputs);
-}
-
-/** A sum of `terms` products, brought back to the magnitude of one. */
-function scaled(g: Graph, x: Value, terms: number): Value {
-  return g.b.mul(x, g.b.fill(1 / Math.sqrt(terms)));
-}
-
-type Step = (g: Graph) => Value | undefined;
+import { any, anyThat, dims, exact, type Graph, input, ofShape, type Step, scaled, small } from './step.js';
 
 const unary: Step = (g) => {
   const { b, r } = g;
@@ -94,64 +49,6 @@ const binary: Step = (g) => {
   if (op === 'div') return b.node('tanh', [b.div(p, b.add(b.node('abs', [q]), b.fill(0.5)))]);
   if (op === 'max' || op === 'min') return b.node(op, [p, q]);
   return b.mul(b.node(op, [p, q]), b.fill(0.5));
-};
-
-/** Formulas of normalisation and of the update; those that jump see inputs. */
-const formula: Step = (g) => {
-  const { b, r } = g;
-  const x = any(g);
-  const shape = dims(x);
-  const like = (): Value => ofShape(g, shape);
-  const vector = (axis: number): Value => ofShape(g, [shape[axis]]);
-  const scalar = (): Value => ofShape(g, []);
-  const bounded = (v: Value): Value => b.node('tanh', [v]);
-  const positive = (v: Value): Value => b.add(b.node('abs', [v]), b.fill(0.5));
-  switch (r.int(0, 12)) {
-    case 0: {
-      const y = exact(g);
-      return b.node('relu_grad', [y, ofShape(g, dims(y))]);
-    }
-    case 1:
-      return b.node('moving_average', [x, like()], { attrs: { momentum: r.pick([0.5, 0.9]) } });
-    case 2:
-      return b.node('rstd', [b.node('abs', [x])], { attrs: { epsilon: 0.5 } });
-    case 3:
-      return b.node('pi', [positive(x), positive(like())], { attrs: { ratio: 1.5 } });
-    case 4:
-      return bounded(b.node('momentum_step', [x, scalar(), like(), scalar()]));
-    case 5:
-      return bounded(b.node('momentum_step', [x, scalar(), like(), scalar(), scalar()]));
-    case 6:
-      return b.node('if_finite', [scalar(), x, like()]);
-    case 12:
-      return b.node('stack', [scalar(), bounded(b.sumAll(x)), scalar()].slice(0, r.int(1, 3)));
-    case 7: {
-      if (shape.length !== 2 || !small([shape[0], 3, shape[1]])) return undefined;
-      return bounded(b.node('unit_products', [x, like()]));
-    }
-    case 8: {
-      const gamma = anyThat(g, (s) => s.length === 1) ?? input(g, [4]);
-      const own = dims(gamma);
-      // Diagonals of 3 and above with at most 2 beside them: no determinant comes near zero.
-      const fisher = b.add(b.node('tanh', [ofShape(g, [3, own[0]])]), b.fill(1));
-      const operands = [fisher, gamma, ofShape(g, own), b.add(b.node('abs', [scalar()]), b.fill(3))];
-      return b.node('unit_natural', operands, { attrs: { shift: r.chance(0.5) } });
-    }
-    default: {
-      if (shape.length < 2) return undefined;
-      return bounded(
-        r.pick([
-          () => b.node('channel_affine', [x, vector(1), vector(1), vector(1)]),
-          () => b.node('weighted_square', [x, vector(1), vector(0)]),
-          () => b.node('normalized_product', [x, like(), vector(1), vector(1)]),
-          () => {
-            const channels = [1, 1, 1, 1, 1].map(vector);
-            return b.node('batch_norm_input_grad', [x, like(), ...channels, vector(0)]);
-          },
-        ])(),
-      );
-    }
-  }
 };
 
 /** Comparisons, logic and rounding, of inputs only. */
