@@ -1,4 +1,4 @@
-// k38_small: 1 x 1 workgroups of 256
+// k37_small: 1 x 1 workgroups of 256
 @group(0) @binding(0) var<storage, read> p0: array<f32>;
 @group(0) @binding(1) var<storage, read> p7: array<f32>;
 @group(0) @binding(2) var<storage, read_write> p11: array<i32>;

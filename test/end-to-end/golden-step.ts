@@ -30,7 +30,7 @@ export async function goldenStep(
   const key = `${target} ${name} ${JSON.stringify(options)}`;
   if (!loaded.has(key)) loaded.set(key, loadOn(target, bytes, name, options));
   const { stages, device } = await loaded.get(key)!;
-  await initialise(stages, device);
+  initialise(stages, device);
   const buffers = new Map(device.program.buffers.map((b) => [b.name, b]));
   const given: Record<string, ArrayLike<number>> = { ...data, valid: new Float64Array(options.batch).fill(1) };
   const train = device.program.functions.find((f) => f.name === 'train')!;

@@ -37,16 +37,12 @@ function compiledFor(target: Target, bytes: Uint8Array, name: string, given: Com
   return { stages: runPasses(bytes, name, options), artifact: { dir: '', manifest, files, weights: new Map() } };
 }
 
-/** Gives all state its first value. */
-export async function initialise(stages: Stages, device: Device): Promise<void> {
-  writeWeights(stages, device);
-  await device.run('init');
-}
-
-function writeWeights({ placed }: Stages, device: Device): void {
-  for (const entry of placed.state) {
-    const initial = placed.weights.get(entry.name);
-    if (entry.init.kind === 'weights' && initial) device.write(entry.name, initial.data);
+/** Gives all state its first value, whatever the device did before. */
+export function initialise({ placed }: Stages, device: Device): void {
+  for (const { name, init, type } of placed.state) {
+    const data =
+      init.kind === 'fill' ? new Float32Array(storedCount(type)).fill(init.value) : placed.weights.get(name)?.data;
+    if (data) device.write(name, data);
   }
 }
 
@@ -54,8 +50,7 @@ function writeWeights({ placed }: Stages, device: Device): void {
 export function load(bytes: Uint8Array, name: string, options: CompileOptions): OnDevice<WasmDevice> {
   const { stages, artifact } = compiledFor('wasm', bytes, name, options);
   const device = WasmDevice.load(artifact);
-  writeWeights(stages, device);
-  device.run('init');
+  initialise(stages, device);
   return { stages, device };
 }
 
@@ -70,7 +65,7 @@ export async function loadOn(
   useSwiftShader();
   const { stages, artifact } = compiledFor(target, bytes, name, options);
   const device = await openDevice(artifact, 'SwiftShader');
-  await initialise(stages, device);
+  initialise(stages, device);
   return { stages, device };
 }
 

@@ -7,7 +7,6 @@ import { fuse } from '../../compiler/kernels/fuse.js';
 import { lowerForGpu } from '../../compiler/kernels/gpu/lower.js';
 import { lowerRegion } from '../../compiler/kernels/lower.js';
 import { insertUpdate } from '../../compiler/optimizer/insert-update.js';
-import { addInit } from '../../compiler/passes/add-init.js';
 import { mergeCommonSubexpressions } from '../../compiler/passes/common-subexpressions.js';
 import { removeDeadCode } from '../../compiler/passes/dead-code.js';
 import { expandComposites } from '../../compiler/passes/expand-composites.js';
@@ -25,7 +24,7 @@ const scalars: Record<string, number> = { lr: 0.05, momentum: 0.9, damping: 0.02
 
 function finished(module: Module, optimizer: 'spngd' | 'sgd', weightRescaling: 'off' | 'shrink' | 'always'): Module {
   const updated = splitMicroBatches(insertUpdate(module, { optimizer, weightRescaling }).module, false);
-  const done = addInit(removeDeadCode(mergeCommonSubexpressions(expandComposites(updated))));
+  const done = removeDeadCode(mergeCommonSubexpressions(expandComposites(updated)));
   verifyModule(done);
   return done;
 }
@@ -56,8 +55,7 @@ function agrees(module: Module, target: Target, fusion: boolean, by: By): void {
   verifyProgram(assembled.program);
   const run = new ProgramRun(assembled, by);
   let state = initialState(module);
-  for (const s of module.state) if (s.init.kind === 'weights') run.view(s.name).set(state[s.name]);
-  run.run('init', {});
+  for (const s of module.state) run.view(s.name).set(state[s.name]);
   for (let step = 0; step < 3; step++) {
     const inputs = inputsOf(module, 'train', step);
     const want = evaluate(findFunction(module, 'train'), inputs, state);
@@ -98,8 +96,7 @@ describe('guards', () => {
     const assembled = assemble(module, fuse, lowerRegion);
     const run = new ProgramRun(assembled, 'interpreter');
     let state = initialState(module);
-    for (const s of module.state) if (s.init.kind === 'weights') run.view(s.name).set(state[s.name]);
-    run.run('init', {});
+    for (const s of module.state) run.view(s.name).set(state[s.name]);
     run.run('train', inputsOf(module, 'train', 0));
     state = Object.fromEntries(module.state.map((s) => [s.name, Float64Array.from(run.view(s.name))]));
     const due = (guard: string): boolean => guard.includes('w2');

@@ -55,28 +55,28 @@ describe('loading an artifact', () => {
     [
       'a step with an unknown kernel',
       410,
-      (m) => (m.programs[0].functions[1].segments[0].steps[0].variants[0].kernel = 'k'),
+      (m) => (m.programs[0].functions[0].segments[0].steps[0].variants[0].kernel = 'k'),
     ],
     ['another batch than the buffers hold', 409, (m) => (m.batch.train = 2)],
     ['another example than the buffers hold', 409, (m) => (m.inputs[0].shape = [1, 5])],
     ['an input of another type than a run writes', 409, (m) => (m.inputs[0].dtype = 'i32')],
-    ['a target that the loss does not have', 409, (m) => (m.programs[0].functions[1].inputs[0].name = 'target')],
-    ['an input that no run writes', 409, (m) => (m.programs[0].functions[1].inputs[1].name = 'learning')],
-    ['a scalar in a longer buffer', 409, (m) => (m.programs[0].functions[1].inputs[1].buffer = 'train.x')],
+    ['a target that the loss does not have', 409, (m) => (m.programs[0].functions[0].inputs[0].name = 'target')],
+    ['an input that no run writes', 409, (m) => (m.programs[0].functions[0].inputs[1].name = 'learning')],
+    ['a scalar in a longer buffer', 409, (m) => (m.programs[0].functions[0].inputs[1].buffer = 'train.x')],
     ['a kernel that no GPU knows to run', 425, (m) => (m.programs[0].target = 'webgpu')],
-    ['a step with an unknown buffer', 412, (m) => (m.programs[0].functions[1].segments[0].steps[0].args[0] = 'b')],
-    ['an input with an unknown buffer', 412, (m) => (m.programs[0].functions[1].inputs[0].buffer = 'b')],
+    ['a step with an unknown buffer', 412, (m) => (m.programs[0].functions[0].segments[0].steps[0].args[0] = 'b')],
+    ['an input with an unknown buffer', 412, (m) => (m.programs[0].functions[0].inputs[0].buffer = 'b')],
     [
       'a kernel with two numbers of arguments',
       411,
-      (m) => m.programs[0].functions[1].segments[0].steps[0].args.push('w'),
+      (m) => m.programs[0].functions[0].segments[0].steps[0].args.push('w'),
     ],
-    ['a repeated segment for a CPU', 402, (m) => (m.programs[0].functions[1].segments[0].repeat = 2)],
-    ['a segment repeated no times', 402, (m) => (m.programs[0].functions[1].segments[0].repeat = 0)],
+    ['a repeated segment for a CPU', 402, (m) => (m.programs[0].functions[0].segments[0].repeat = 2)],
+    ['a segment repeated no times', 402, (m) => (m.programs[0].functions[0].segments[0].repeat = 0)],
     [
       'a batch for a CPU',
       402,
-      (m) => (m.programs[0].functions[1].batches = [{ guard: 'g', of: ['h'], buffer: 'train.x' }]),
+      (m) => (m.programs[0].functions[0].batches = [{ guard: 'g', of: ['h'], buffer: 'train.x' }]),
     ],
     ['a missing function', 413, (m) => m.programs[0].functions.pop()],
     ['two buffers of one name', 421, (m) => m.programs[0].buffers.push(m.programs[0].buffers[0])],
@@ -174,7 +174,7 @@ describe('the wasm device', () => {
     ['bytes that are no module', 414, undefined, new Uint8Array([1, 2, 3, 4])],
     ['a module that imports something else', 414, undefined, copyModule({ from: 'fs' })],
     ['a module that imports another memory', 414, undefined, copyModule({ name: 'other' })],
-    ['a kernel that is not exported', 414, (m) => (m.programs[0].kernels[0].name = 'init'), copyModule()],
+    ['a kernel that is not exported', 414, (m) => (m.programs[0].kernels[0].name = 'other'), copyModule()],
     ['a kernel with other parameters', 411, undefined, copyModule({ parameters: 4 })],
     [
       'a program for another target',
@@ -188,14 +188,14 @@ describe('the wasm device', () => {
     [
       'a feature that the device lacks',
       415,
-      (m) => m.programs[0].functions[1].segments[0].steps[0].variants[0].requires.features.push('subgroups'),
+      (m) => m.programs[0].functions[0].segments[0].steps[0].variants[0].requires.features.push('subgroups'),
       copyModule(),
     ],
     ['more memory than there can be', 416, (m) => (m.programs[0].memories[0].bytes = 2 ** 32), copyModule()],
   ] as [string, number, Change | undefined, Uint8Array][])('refuses %s: E%i', (_what, code, change, wasm) => {
     const patched: Change = (m) => {
       change?.(m);
-      if (code === 414 && change) m.programs[0].functions[1].segments.pop();
+      if (code === 414 && change) m.programs[0].functions[0].segments.pop();
     };
     expect(userError(() => load(patched, wasm)).code).toBe(code);
   });

@@ -105,7 +105,7 @@ export function tinyManifest(files: Files): Manifest {
       ...{ preset: 'default', lr: 0.5, lr_schedule: 'polynomial', lr_power: 1, momentum: 0.9, momentum_rule: 'tied' },
       ...{ damping: 0.01, kl_clip: 0.001, kl_decay: true, weight_rescaling: 'off', weight_decay: 0, epochs: 2 },
     } as Manifest['defaults'],
-    functions: { init: {}, train: { metrics: ['loss', 'count'] }, eval: { metrics: ['loss_sum', 'count'] } },
+    functions: { train: { metrics: ['loss', 'count'] }, eval: { metrics: ['loss_sum', 'count'] } },
     programs: [
       {
         name: 'tiny',
@@ -121,7 +121,6 @@ export function tinyManifest(files: Files): Manifest {
         ],
         kernels: [kernel('copy1', 1), kernel('copy2', 2)],
         functions: [
-          { name: 'init', inputs: [], outputs: [], segments: [] },
           {
             name: 'train',
             inputs: [
@@ -185,7 +184,7 @@ export function writeTrapping(firstScratch = 6 * 256): string {
     ({ programs: [program] }) => {
       for (const k of program.kernels) k.grid = 64;
       // Worth a thread.
-      program.functions[1].segments[0].steps[0].variants[0].cost = 1;
+      program.functions[0].segments[0].steps[0].variants[0].cost = 1;
     },
     tinyFiles().set('kernels/program.wasm', copyModule({ body })),
   );

@@ -96,7 +96,6 @@ describe('what a step takes', () => {
   it('an SGD step of the MLP 784-512-512-10: 10 dispatches, 1 submission', async () => {
     const artifact = artifactOf([784, 512, 512, 10], { optimizer: 'sgd' });
     const device = await WebgpuDevice.load(artifact, await nullAdapter());
-    await device.run('init');
     const before = [device.dispatches, device.submissions];
     await device.run('train');
     await device.read(device.program.functions.find((f) => f.name === 'train')!.outputs[0].buffer);
@@ -222,7 +221,6 @@ describe('what is missing', () => {
       lose = resolve;
     });
     const device = await WebgpuDevice.load(artifact, changed(await nullAdapter(), { lost }));
-    await device.run('init');
     lose({ reason: 'unknown', message: 'the cable was pulled' });
     await Promise.resolve();
     const error = await refusal(device.run('train'));
