@@ -106,6 +106,8 @@ function sitesOf({ nodes }: Ranking): Int32Array {
 interface Demand {
   /** Kernels in which the node is evaluated; counted up to five, which is too many anyway. */
   readonly sites: readonly number[];
+  /** Rank of the node that one of those kernels grows from. */
+  readonly home: number;
   /** Cost that its operands may still add. */
   readonly budget: number;
   /** A contraction or window is among them: an epilogue of the producer is the better place. */
@@ -120,8 +122,8 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
   const choice = new Uint8Array(nodes.length);
   const why = new Array<string | undefined>(nodes.length);
   const demands = new Array<Demand | undefined>(nodes.length);
-  /** Nodes that each site recomputes. */
-  const sizes = new Map<number, number>();
+  /** By rank: nodes that the kernel which grows from it recomputes. */
+  const sizes = new Int32Array(nodes.length);
   const isNeeded = (rank: number): boolean => choice[rank] !== DEAD;
   /** Sites of the node at hand. */
   const reached: number[] = [];
@@ -141,11 +143,13 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     reached.length = 0;
     let budget = ONCE;
     let heavy = false;
+    let home = -1;
     for (let i = 0; i < users[own].length; i++) {
       const u = users[own][i];
       if (!isNeeded(u)) continue;
       const user = nodes[u];
       const demand = demands[u];
+      if (home < 0) home = demand?.home ?? u;
       const affordable = demand?.budget ?? prologueBudget(user, value);
       if (affordable === undefined || (user.op === 'reshape' && choice[u] === STORED))
         return `${user.op} reads it from memory`;
@@ -164,8 +168,7 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     }
     const sites = reached.length;
     if (sites === 0) return undefined;
-    const [home] = reached;
-    const reader = (): string => (home < nodes.length ? nodes[home].op : 'a reduction');
+    const reader = nodes[home].op;
     if (elements === 1) budget = Math.min(budget, scalarBudget(sites));
     else if (elementwise[rank]) {
       const at = anchors[own];
@@ -176,11 +179,11 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     }
     if (joins(node) && node.operands.length > MOST_CONCAT) return `it joins ${node.operands.length} values`;
     const cost = elementCost(node);
-    if (cost > budget) return sites > 1 ? `${sites} kernels read it` : `${reader()} would recompute it too often`;
-    const size = (sizes.get(home) ?? 0) + 1;
-    if (size > MOST_NODES && ops[node.op].fuse !== 'source') return `${reader()} holds ${MOST_NODES} nodes already`;
-    sizes.set(home, size);
-    return { sites: reached.slice(), budget: budget - cost, heavy };
+    if (cost > budget) return sites > 1 ? `${sites} kernels read it` : `${reader} would recompute it too often`;
+    if (sizes[home] === MOST_NODES && ops[node.op].fuse !== 'source')
+      return `${reader} holds ${MOST_NODES} nodes already`;
+    sizes[home]++;
+    return { sites: reached.slice(), home, budget: budget - cost, heavy };
   };
 
   for (let rank = nodes.length - 1; rank >= 0; rank--) {

@@ -108,6 +108,17 @@ describe('vertical fusion', () => {
     b.output('y', b.matmul(b.node('unpack', [mean]), x, false, false, 'y'));
     expect(summary(fuse(b.finish()))).toEqual(['mul fill sub mul add -> mean', 'unpack matmul -> y']);
   });
+
+  it('each of many equal layers is fused as the first is', () => {
+    const b = builder();
+    let x = b.input('x', tensor('f32', [64, 32]));
+    for (let layer = 0; layer < 100; layer++) x = b.node('exp', [b.mul(b.sum(b.mul(x, x), [1], true), x)]);
+    b.output('y', x);
+    const func = b.finish();
+    const fusion = fuse(func);
+    sound(func, fusion);
+    expect([...new Set(fusion.regions.map(opsOf))]).toEqual(['mul reduce_sum', 'mul exp']);
+  });
 });
 
 describe('aliases', () => {
