@@ -41,6 +41,9 @@ export class InferredNode implements Node {
 
 /** A function whose values all have names of their own: nobody need ask again. */
 export class BuiltFunc implements Func {
+  #names: Names | undefined;
+
+  /** @param names those of all its values, and perhaps of others that were there before */
   constructor(
     readonly name: string,
     readonly inputs: readonly Value[],
@@ -48,12 +51,32 @@ export class BuiltFunc implements Func {
     readonly nodes: readonly Node[],
     readonly outputs: readonly Output[],
     readonly updates: readonly StateUpdate[],
-  ) {}
+    names?: Names,
+  ) {
+    this.#names = names;
+  }
+
+  /** Gives away its table of names, for who goes on from here to add to; absent: it has been given away. */
+  takeNames(): Names | undefined {
+    const names = this.#names;
+    this.#names = undefined;
+    return names;
+  }
 }
 
 const partsOf = (v: Value): NameParts => (v instanceof NumberedValue ? v : nameOf(v.name));
 
-const none: Attrs = Object.freeze({});
+function namesOf({ inputs, reads, nodes }: Func): Names {
+  const names = new Names();
+  const claim = (v: Value): unknown => names.claim(partsOf(v));
+  inputs.forEach(claim);
+  reads.forEach(claim);
+  for (let i = 0; i < nodes.length; i++) nodes[i].results.forEach(claim);
+  return names;
+}
+
+const noAttrs: Attrs = Object.freeze({});
+const none: readonly Value[] = [];
 
 export class Builder {
   readonly inputs: Value[] = [];
@@ -65,12 +88,12 @@ export class Builder {
   loc: Loc;
   /** Guard of nodes that give none: set while statistics are built that are not due in every step. */
   guard?: string;
-  /** Names of all values but those of nodes from `unlisted` on: who gives no new names need not hash the old ones. */
-  private readonly names = new Names();
-  private unlisted = 0;
-  /** Names that values got here: all that a value of `base` can be at odds with. */
-  private readonly given = new Names();
-  private readonly readsByName = new Map<string, Value>();
+  /** Names that are taken: those of all values here, and of all of `base`. With a base, absent until a new one is wanted. */
+  private names: Names | undefined;
+  /** Results of a node of `base` that what is built now takes the place of: their names are free for it. */
+  private replaced: readonly Value[] = none;
+  /** Absent until a state is asked for. */
+  private readsByName: Map<string, Value> | undefined;
 
   /** @param base where all adopted inputs and reads and all appended nodes are from, each once, under their own names */
   constructor(
@@ -107,14 +130,13 @@ export class Builder {
   /** Adds a state read as it is; its name must be new here. */
   adoptRead(value: Value): Value {
     this.adopt(value);
-    this.readsByName.set(value.name, value);
+    this.readsByName?.set(value.name, value);
     this.reads.push(value);
     return value;
   }
 
   has(name: string): boolean {
-    this.listNames();
-    return this.names.has(nameOf(name));
+    return this.taken().has(nameOf(name));
   }
 
   /** Adds a finished node as it is; its names must be new here. */
@@ -124,32 +146,39 @@ export class Builder {
 
   /** Adds a finished node as it is, unless one of its names is taken. */
   tryAppend(node: Node): boolean {
-    const { results } = node;
-    // Values of one function have names of their own.
-    const taken = this.base ? this.given : this.names;
-    if (!this.base) this.listNames();
-    if (!taken.isEmpty) for (let i = 0; i < results.length; i++) if (taken.has(partsOf(results[i]))) return false;
+    if (!this.base) {
+      const { results } = node;
+      const names = this.taken();
+      for (let i = 0; i < results.length; i++) if (names.has(partsOf(results[i]))) return false;
+      for (let i = 0; i < results.length; i++) names.claim(partsOf(results[i]));
+    }
     this.nodes.push(node);
     return true;
   }
 
-  private adopt(value: Value): void {
-    if (!this.names.claim(partsOf(value))) throw new Error(`${this.name}: ${value.name} is defined twice`);
+  /** What is built from now on takes the place of this node of `base`, and may have its names. */
+  inPlaceOf(node: Node): void {
+    if (this.base) this.replaced = node.results;
   }
 
-  private listNames(): void {
-    for (; this.unlisted < this.nodes.length; this.unlisted++) {
-      const { results } = this.nodes[this.unlisted];
-      for (let i = 0; i < results.length; i++) this.names.claim(partsOf(results[i]));
-    }
+  private adopt(value: Value): void {
+    if (!this.base && !this.taken().claim(partsOf(value)))
+      throw new Error(`${this.name}: ${value.name} is defined twice`);
+  }
+
+  private taken(): Names {
+    this.names ??= this.base ? (this.base.takeNames() ?? namesOf(this.base)) : new Names();
+    return this.names;
   }
 
   /** A name not used yet: `base`, or base with a number. */
   private fresh(base: string): Name {
-    this.listNames();
-    const name = this.names.fresh(base);
-    if (this.base) this.given.claim(name);
-    return name;
+    for (const v of this.replaced) {
+      if (v.name !== base) continue;
+      this.replaced = this.replaced.filter((other) => other !== v);
+      return nameOf(base);
+    }
+    return this.taken().fresh(base);
   }
 
   input(name: string, type: TensorType, loc: Loc = this.loc): Value {
@@ -160,10 +189,14 @@ export class Builder {
 
   /** The state entry's value at entry; the same value however often it is asked for. */
   read(name: string, type: TensorType, loc: Loc = this.loc): Value {
+    this.readsByName ??= new Map(this.reads.map((v) => [v.name, v]));
     const known = this.readsByName.get(name);
     if (known) return known;
-    if (this.has(name)) throw new Error(`state ${name} has the name of another value in ${this.name}`);
-    return this.adoptRead(new NumberedValue(name, type, loc));
+    const value = new NumberedValue(name, type, loc);
+    if (!this.taken().claim(value)) throw new Error(`state ${name} has the name of another value in ${this.name}`);
+    this.readsByName.set(name, value);
+    this.reads.push(value);
+    return value;
   }
 
   /** A node with all its results. Throws TypeRuleError where operands do not fit. */
@@ -171,7 +204,7 @@ export class Builder {
     const def = ops[op];
     if (operands.length < def.arity[0] || operands.length > def.arity[1])
       throw new Error(`${op} takes ${def.arity} operands, not ${operands.length}`);
-    const attrs = options.attrs ?? none;
+    const attrs = options.attrs ?? noAttrs;
     const loc = options.loc ?? this.loc;
     checkAttrs(def, attrs);
     const types = def.infer(
@@ -205,7 +238,7 @@ export class Builder {
     const results = [new NumberedValue(first, types[0], loc)];
     for (let i = 1; i < types.length; i++)
       results.push(new NumberedValue(this.fresh(`${first.text}:${i}`), types[i], loc));
-    this.unlisted = this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
+    this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
     return results;
   }
 
@@ -274,7 +307,8 @@ export class Builder {
 
   finish(): Func {
     const { name, inputs, reads, nodes, outputs, updates } = this;
-    return new BuiltFunc(name, [...inputs], [...reads], [...nodes], [...outputs], [...updates]);
+    const names = this.names ?? this.base?.takeNames();
+    return new BuiltFunc(name, [...inputs], [...reads], [...nodes], [...outputs], [...updates], names);
   }
 }
 

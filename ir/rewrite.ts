@@ -40,7 +40,8 @@ export function keepNode(b: Builder, node: Node, operands: readonly Value[], att
 
 /** Where nothing changes, the function itself. */
 export function rebuild(func: Func, pass: string, rules: Rules): Func {
-  const b = Builder.over(func, pass, func.name);
+  // Where the host wants names, nodes give way: each is looked at anew.
+  const b = rules.inputs ? new Builder(func.name, passLoc(pass)) : Builder.over(func, pass, func.name);
   /** What stands in for a value; all others stay as they are. */
   const instead = new ValueMap<Value>();
   let replaced = 0;
@@ -69,6 +70,7 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     loc = node.loc;
     // What stands in for a guarded node exists in the same steps.
     b.guard = node.guard;
+    b.inPlaceOf(node);
     const results = rules.replace?.(node, operands, b) ?? keepNode(b, node, operands, rules.attrs?.(node));
     if (results !== node.results) for (let i = 0; i < node.results.length; i++) replace(node.results[i], results[i]);
   }
@@ -89,8 +91,10 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
 /** The function with some of its own inputs, reads and nodes only. */
 export function withPart(func: Func, inputs: Func['inputs'], reads: Func['reads'], nodes: Func['nodes']): Func {
   const { name, outputs, updates } = func;
+  // A name of a state that is not read any more may be that of its next read.
+  const kept = reads.length === func.reads.length;
   return func instanceof BuiltFunc
-    ? new BuiltFunc(name, inputs, reads, nodes, outputs, updates)
+    ? new BuiltFunc(name, inputs, reads, nodes, outputs, updates, kept ? func.takeNames() : undefined)
     : { ...func, inputs, reads, nodes };
 }
 
@@ -108,9 +112,8 @@ export function extend(func: Func, pass: string, inputs: readonly NewInput[]): {
     const clash = [...func.inputs, ...func.reads].find((v) => v.name === i.name);
     if (clash) throw reservedName(i.name, clash.loc);
   }
-  const wanted = new Set(missing.map((i) => i.name));
-  const clashes = func.nodes.some((n) => n.results.some((r) => wanted.has(r.name)));
-  const b = Builder.from(clashes ? rebuild(func, pass, { inputs: missing }) : func, pass);
-  if (!clashes) for (const i of missing) b.input(i.name, i.type);
+  let b = Builder.from(func, pass);
+  if (missing.some((i) => b.has(i.name))) b = Builder.from(rebuild(func, pass, { inputs: missing }), pass);
+  else for (const i of missing) b.input(i.name, i.type);
   return { b, given: inputs.map((i) => b.inputs.find((v) => v.name === i.name)!) };
 }

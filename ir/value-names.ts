@@ -33,10 +33,6 @@ export class Names {
   /** By stem; most have one name, and that one's ordinal stands for them. */
   private readonly stems = new Map<string, number | Ordinals>();
 
-  get isEmpty(): boolean {
-    return this.stems.size === 0;
-  }
-
   has({ stem, ordinal }: NameParts): boolean {
     const known = this.stems.get(stem);
     return typeof known === 'object' ? known.taken[ordinal] === true : known === ordinal;

@@ -155,6 +155,7 @@ function updateFunction(train: Func, sums: ReadonlyMap<Value, Sum>, local: Reado
       const [x, weight] = node.operands;
       const { guard, loc } = node;
       const [{ name }] = node.results;
+      b.inPlaceOf(node);
       const whole = weight ? b.node('div', [sumOf(x), sumOf(weight)], { name, guard, loc }) : sumOf(x);
       map.set(node.results[0], whole);
     } else {
