@@ -42,6 +42,7 @@ export const firstLevel = {
   batch_norm_input_grad: 'train',
   pi: 'train',
   momentum_step: 'train',
+  weight_step: 'train',
   if_finite: 'train',
   unit_products: 'train',
   unit_natural: 'train',

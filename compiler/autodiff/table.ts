@@ -28,6 +28,7 @@ export const gradients: Readonly<Record<OpName, Rule | NoGradient>> = {
   batch_norm_input_grad: afterwards,
   pi: afterwards,
   momentum_step: afterwards,
+  weight_step: afterwards,
   if_finite: afterwards,
   unit_products: afterwards,
   unit_natural: afterwards,

@@ -67,6 +67,7 @@ const archetypes = {
   batch_norm_input_grad: 'pointwise',
   pi: 'pointwise',
   momentum_step: 'pointwise',
+  weight_step: 'pointwise',
   if_finite: 'pointwise',
   unit_products: 'pointwise',
   unit_natural: 'pointwise',

@@ -119,8 +119,8 @@ export const scalarRules = {
   channel_affine: ([x, mean, scale, shift]) => add(mul(sub(x, mean), scale), shift),
   weighted_square: ([x, mean, valid]) => mul(mul(sub(x, mean), sub(x, mean)), valid),
   normalized_product: ([dy, x, mean, rstd]) => mul(dy, normalized(x, mean, rstd)),
-  batch_norm_input_grad: ([dy, x, mean, rstd, scale, gammaMean, betaMean, valid]) => {
-    const projected = add(betaMean, mul(normalized(x, mean, rstd), gammaMean));
+  batch_norm_input_grad: ([dy, x, mean, rstd, scale, byGamma, byBeta, count, valid]) => {
+    const projected = add(div(byBeta, count), mul(normalized(x, mean, rstd), div(byGamma, count)));
     return mul(sub(dy, mul(valid, projected)), scale);
   },
   pi: ([traceA, traceG], node) => {
@@ -131,6 +131,7 @@ export const scalarRules = {
     const step = add(mul(direction, rate), mul(velocity, momentum));
     return test ? select(finite(test), step, velocity) : step;
   },
+  weight_step: ([weight, velocity, test]) => select(finite(test), add(weight, velocity), weight),
   if_finite: ([test, value, otherwise]) => select(finite(test), value, otherwise),
 } satisfies Record<ScalarOp, Rule>;
 

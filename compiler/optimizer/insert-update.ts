@@ -86,7 +86,9 @@ export function insertUpdate(module: Module, options: UpdateOptions): Updated {
   for (const t of trained) {
     b.loc = passLoc(PASS, t.gradient.loc);
     const width = spngd ? outputWidth(factors.get(`${t.name}.G`)) : undefined;
-    const rescale = (w: Value) => (width ? rescaled(b, w, width, options.weightRescaling ?? 'off') : w);
+    const { weightRescaling = 'off' } = options;
+    const rescale =
+      width && weightRescaling !== 'off' ? (w: Value) => rescaled(b, w, width, weightRescaling) : undefined;
     const rates = (): Rates => {
       if (t.preconditioned) return { step: naturalStep, decay: plainStep };
       if (!trust || !isWeight(t.weight)) return { step: plainStep, decay: plainStep };
@@ -191,15 +193,14 @@ function advance(
   t: Trained,
   rates: () => Rates,
   momentum: Value,
-  rescale: (w: Value) => Value,
+  rescale: ((w: Value) => Value) | undefined,
 ): StateEntry {
   const name = `${t.name}.velocity`;
   if (b.has(name)) throw stateName(name, b.loc);
   const before = b.read(name, t.weight.type);
   const velocity = stepFrom(b, t, before, rates(), momentum, `${name}.next`);
-  const weight = rescale(b.add(t.weight, velocity));
   b.update(name, velocity);
-  b.update(t.name, t.dot ? b.node('if_finite', [t.dot, weight, t.weight], { name: `${t.name}.next` }) : weight);
+  b.update(t.name, moved(b, t, velocity, rescale));
   return {
     name,
     type: t.weight.type,
@@ -211,6 +212,15 @@ function advance(
     of: t.name,
     loc: b.loc,
   };
+}
+
+/** The weight after its step: as it was where the direction is not finite. */
+function moved(b: Builder, { weight, dot, name }: Trained, velocity: Value, rescale?: (w: Value) => Value): Value {
+  const next = { name: `${name}.next` };
+  if (dot && !rescale) return b.node('weight_step', [weight, velocity, dot], next);
+  const sum = b.add(weight, velocity);
+  const after = rescale ? rescale(sum) : sum;
+  return dot ? b.node('if_finite', [dot, after, weight], next) : after;
 }
 
 /** Number of parameters whose direction is not finite. */

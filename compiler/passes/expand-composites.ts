@@ -60,9 +60,9 @@ const rules: Partial<Record<OpName, Expand>> = {
     const byGamma = b.sum(product, positions, false, gammaRows.name);
     const byBeta = b.sum(dy, positions, false, betaRows.name);
     const count = elements(b, valid, x);
-    const [gammaMean, betaMean] = [byGamma, byBeta].map((rows) => b.div(b.sum(rows, [0]), count));
+    const [gammaSum, betaSum] = [byGamma, byBeta].map((rows) => b.sum(rows, [0]));
     const scale = b.mul(gamma, deviation);
-    const operands = [dy, x, mean, deviation, scale, gammaMean, betaMean, valid];
+    const operands = [dy, x, mean, deviation, scale, gammaSum, betaSum, count, valid];
     return [b.node('batch_norm_input_grad', operands, { name: dx.name }), byGamma, byBeta];
   },
   batch_norm_inference: (node, [x, gamma, beta, mean, variance], b) => {

@@ -109,13 +109,14 @@ export const formulaOps = {
     { cost: 3 },
   ),
   /**
-   * (dy[N,C,...], x, mean[C], rstd[C], scale[C], gammaMean[C], betaMean[C], valid[N]) -> dx of batch normalisation:
-   * (dy - valid (betaMean + xhat gammaMean)) scale, with the means over the batch of dy xhat and dy, and scale = gamma rstd.
+   * (dy[N,C,...], x, mean[C], rstd[C], scale[C], byGamma[C], byBeta[C], count[], valid[N]) -> dx of batch normalisation:
+   * (dy - valid (byBeta + xhat byGamma) / count) scale, with the sums of dy xhat and dy over the batch, its number of valid elements of
+   * a channel, and scale = gamma rstd.
    */
   batch_norm_input_grad: formula(
-    ['element', 'element', 'channel', 'channel', 'channel', 'channel', 'channel', 'example'],
-    (dy, x, mean, rstd, scale, gammaMean, betaMean, valid) =>
-      (dy - valid * (betaMean + (x - mean) * rstd * gammaMean)) * scale,
+    ['element', 'element', 'channel', 'channel', 'channel', 'channel', 'channel', 'scalar', 'example'],
+    (dy, x, mean, rstd, scale, byGamma, byBeta, count, valid) =>
+      (dy - valid * (byBeta / count + (x - mean) * rstd * (byGamma / count))) * scale,
     { cost: 7 },
   ),
   /**
@@ -139,6 +140,10 @@ export const formulaOps = {
     (u, rate, v, momentum, test = 0) => (Number.isFinite(test) ? u * rate + v * momentum : v),
     { optional: 1, cost: 4 },
   ),
+  /** (weight, velocity, test[]) -> weight + velocity (SP-NGD eq 24); the weight itself where `test` is not finite. */
+  weight_step: formula(['element', 'element', 'scalar'], (w, v, test) => (Number.isFinite(test) ? w + v : w), {
+    cost: 2,
+  }),
   /** (test[], value, otherwise): value where the test is finite. */
   if_finite: formula(['scalar', 'element', 'element'], (test, x, y) => (Number.isFinite(test) ? x : y), { cost: 1 }),
 } satisfies Record<string, Formula>;

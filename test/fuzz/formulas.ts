@@ -28,6 +28,7 @@ export const formula: Step = (g) => {
     case 5:
       return bounded(b.node('momentum_step', [x, scalar(), like(), scalar(), scalar()]));
     case 6:
+      if (r.chance(0.5)) return bounded(b.node('weight_step', [x, like(), scalar()]));
       return b.node('if_finite', [scalar(), x, like()]);
     case 12:
       return b.node('stack', [scalar(), bounded(b.sumAll(x)), scalar()].slice(0, r.int(1, 3)));
@@ -52,7 +53,13 @@ export const formula: Step = (g) => {
           () => b.node('normalized_product', [x, like(), vector(1), vector(1)]),
           () => {
             const channels = [1, 1, 1, 1, 1].map(vector);
-            return b.node('batch_norm_input_grad', [x, like(), ...channels, vector(0)]);
+            return b.node('batch_norm_input_grad', [
+              x,
+              like(),
+              ...channels,
+              b.add(b.node('abs', [scalar()]), b.fill(1)),
+              vector(0),
+            ]);
           },
         ])(),
       );

@@ -136,6 +136,7 @@ describe('formulas', () => {
       const [u, v] = [b.input('u', tensor('f32', [9])), b.input('v', tensor('f32', [9]))];
       const [t, c] = [b.input('t', tensor('f32', [])), b.fill(0.5)];
       b.output('step', b.node('momentum_step', [u, c, v, c, t]));
+      b.output('moved', b.node('weight_step', [u, v, t]));
       b.output('kept', b.node('if_finite', [t, u, v]));
       agrees(b.finish(), { u: noise(9, 1), v: noise(9, 2), t: [test] });
     }

@@ -71,13 +71,17 @@ export const formulaCases = {
   },
   batch_norm_input_grad: {
     types: [
-      [['f32[4,3,2]', 'f32[4,3,2]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[4]'], {}, ['f32[4,3,2]']],
+      [
+        ['f32[4,3,2]', 'f32[4,3,2]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[]', 'f32[4]'],
+        {},
+        ['f32[4,3,2]'],
+      ],
     ],
     rejects: [
       [
-        ['f32[4,3,2]', 'f32[4,3,2]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]'],
+        ['f32[4,3,2]', 'f32[4,3,2]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[]', 'f32[3]'],
         {},
-        /operand 7 must have shape \[4\]/,
+        /operand 8 must have shape \[4\]/,
       ],
     ],
     values: [
@@ -89,8 +93,9 @@ export const formulaCases = {
           mean,
           rstd,
           ['f32[2]', [2, 10]],
-          ['f32[2]', [4, 1]],
-          ['f32[2]', [1, -1]],
+          ['f32[2]', [8, 2]],
+          ['f32[2]', [2, -2]],
+          ['f32[]', [2]],
           valid,
         ],
         results: [[0, -4, 0, -20, 2, 2, 10, 10]],
@@ -131,6 +136,20 @@ export const formulaCases = {
           ...(test === undefined ? [] : [['f32[]', [test]] as const]),
         ],
         results: [test === undefined || Number.isFinite(test) ? [3, 6] : [10, 20]],
+      }),
+    ),
+  },
+  weight_step: {
+    types: [[['f32[2,3]', 'f32[2,3]', 'f32[]'], {}, ['f32[2,3]']]],
+    rejects: [[['f32[2,3]', 'f32[2,3]', 'f32[3]'], {}, /operand 2 must have shape \[\]/]],
+    values: [0, inf, nan].map(
+      (test): ValueCase => ({
+        operands: [
+          ['f32[2]', [1, 2]],
+          ['f32[2]', [3, nan]],
+          ['f32[]', [test]],
+        ],
+        results: [test === 0 ? [4, nan] : [1, 2]],
       }),
     ),
   },
