@@ -5,11 +5,11 @@
  */
 import type { Func } from '../../ir/graph.js';
 import { type Fusion, growRegions } from './grow.js';
-import { fuseHorizontally } from './horizontal.js';
+import { apart, fuseHorizontally } from './horizontal.js';
 import { chooseInlined, chooseNothing } from './inline.js';
 import { rankNodes } from './ranking.js';
 import type { Region } from './region.js';
-import { precedence, schedule } from './schedule.js';
+import { among, precedence, schedule } from './schedule.js';
 
 export type { Fusion } from './grow.js';
 
@@ -22,7 +22,8 @@ export function fuse(func: Func, { enabled = true }: FuseOptions = {}): Fusion {
   const ranking = rankNodes(func);
   const inlining = enabled ? chooseInlined(func, ranking) : chooseNothing(func, ranking);
   const { regions, aliasOf } = growRegions(ranking, inlining, enabled);
-  const merged = enabled ? fuseHorizontally(regions, precedence(func, regions, aliasOf)) : regions;
+  const before = precedence(func, regions, aliasOf);
+  const { merged, place } = enabled ? fuseHorizontally(regions, before) : apart(regions);
   // The position of a region in the user's program: that of its anchor, or of the last value that it writes.
   const positionOf = ({ anchor, parts, outputs }: Region): number => {
     let last = -1;
@@ -32,6 +33,6 @@ export function fuse(func: Func, { enabled = true }: FuseOptions = {}): Fusion {
   };
   const positions = merged.map(positionOf);
   const preferred = [...merged.keys()].sort((a, b) => positions[a] - positions[b]);
-  const ordered = schedule(preferred, precedence(func, merged, aliasOf));
-  return { regions: ordered.map((place) => merged[place]), aliasOf };
+  const ordered = schedule(preferred, among(before, place, merged.length));
+  return { regions: ordered.map((p) => merged[p]), aliasOf };
 }

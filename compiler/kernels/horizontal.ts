@@ -17,11 +17,23 @@ const MOST_PARAMETERS = 24;
 const MOST_OPEN = 4;
 const LAST = Number.MAX_SAFE_INTEGER;
 
+/** Regions, joined, and for each region that there was its place among them. */
+export interface Merged {
+  readonly merged: readonly Region[];
+  readonly place: Int32Array;
+}
+
+/** Nothing is joined. */
+export const apart = (regions: readonly Region[]): Merged => ({
+  merged: regions,
+  place: Int32Array.from(regions.keys()),
+});
+
 /**
  * @param regions producers before their consumers
  * @returns the same, joined, producers still before their consumers
  */
-export function fuseHorizontally(regions: readonly Region[], before: Precedence): Region[] {
+export function fuseHorizontally(regions: readonly Region[], before: Precedence): Merged {
   const waves = wavesOf(before);
   const awaited = new Uint8Array(regions.length);
   for (const own of before) for (const b of own) awaited[b] = 1;
@@ -31,7 +43,7 @@ export function fuseHorizontally(regions: readonly Region[], before: Precedence)
     const region = regions[place];
     const kind = shareable(region);
     if (kind === undefined) {
-      groups.push({ wave: waves[place], regions: [region], parameters: none });
+      groups.push({ wave: waves[place], places: [place], parameters: none });
       continue;
     }
     // What nothing waits for may all run last.
@@ -43,18 +55,23 @@ export function fuseHorizontally(regions: readonly Region[], before: Precedence)
       (g) => related(g, region) && addedBy(g, region) + g.parameters.length <= MOST_PARAMETERS,
     );
     if (fits) {
-      fits.regions.push(region);
+      fits.places.push(place);
       for (const v of region.inputs) if (!fits.parameters.includes(v)) fits.parameters.push(v);
       fits.parameters.push(...region.outputs);
     } else {
-      const group = groupOf(region, wave);
+      const group = groupOf(place, region, wave);
       candidates.unshift(group);
       if (candidates.length > MOST_OPEN) candidates.pop();
       groups.push(group);
     }
   }
   groups.sort((a, b) => a.wave - b.wave);
-  return groups.map((g) => (g.regions.length === 1 ? g.regions[0] : merge(g.regions)));
+  const place = new Int32Array(regions.length);
+  const merged = groups.map(({ places }, g) => {
+    for (const p of places) place[p] = g;
+    return places.length === 1 ? regions[places[0]] : merge(places.map((p) => regions[p]));
+  });
+  return { merged, place };
 }
 
 /** For each region the length of the longest path to it: regions of one wave do not wait for each other. */
@@ -74,16 +91,16 @@ function wavesOf(before: Precedence): Int32Array {
 /** Regions that will share a kernel, and its parameters, each once; few, so that a list is searched as fast as a set. */
 interface Group {
   readonly wave: number;
-  readonly regions: Region[];
+  readonly places: number[];
   readonly parameters: Value[];
 }
 
 /** Of groups that take nobody in. */
 const none: Value[] = [];
 
-const groupOf = (region: Region, wave: number): Group => ({
+const groupOf = (place: number, region: Region, wave: number): Group => ({
   wave,
-  regions: [region],
+  places: [place],
   parameters: region.inputs.concat(region.outputs),
 });
 

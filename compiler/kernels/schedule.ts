@@ -56,6 +56,17 @@ export function precedence(func: Func, regions: readonly Region[], aliasOf: Alia
   return before;
 }
 
+/** The precedence among `count` regions that others were joined to; `place`: of each of those, that of what it became part of. */
+export function among(before: Precedence, place: Int32Array, count: number): Precedence {
+  const joined = Array.from({ length: count }, (): number[] => []);
+  for (let i = 0; i < before.length; i++)
+    for (let k = 0; k < before[i].length; k++) {
+      const from = place[before[i][k]];
+      if (from !== place[i]) joined[place[i]].push(from);
+    }
+  return joined;
+}
+
 /** Whether `from` comes after `to` by what is known; only regions from `floor` on can lie on the way. */
 function reaches(before: Precedence, from: number, to: number, floor: number): boolean {
   const seen = new Set<number>();
