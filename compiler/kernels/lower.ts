@@ -62,6 +62,7 @@ const archetypes = {
   moving_average: 'pointwise',
   rstd: 'pointwise',
   channel_affine: 'pointwise',
+  batch_norm_inference: 'pointwise',
   weighted_square: 'pointwise',
   normalized_product: 'pointwise',
   batch_norm_input_grad: 'pointwise',
@@ -106,7 +107,6 @@ const archetypes = {
   log_softmax: 'composite',
   batch_norm: 'composite',
   batch_norm_grad: 'composite',
-  batch_norm_inference: 'composite',
 } satisfies Record<OpName, Archetype>;
 
 /**

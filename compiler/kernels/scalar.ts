@@ -80,6 +80,8 @@ const finite = (x: Expr): Expr => lt(unary('abs', x), f32(Number.POSITIVE_INFINI
 const normalized = (x: Expr, mean: Expr, rstd: Expr): Expr => mul(sub(x, mean), rstd);
 /** An attribute as a constant. */
 const fixed = (node: Node, name: string): Expr => f32(numberOf(node.attrs, name));
+const reciprocalRoot = (variance: Expr, node: Node): Expr =>
+  div(f32(1), unary('sqrt', add(variance, fixed(node, 'epsilon'))));
 
 export const scalarRules = {
   neg: ([x]) => unary('neg', x),
@@ -115,8 +117,10 @@ export const scalarRules = {
     const momentum = numberOf(node.attrs, 'momentum');
     return add(mul(old, f32(momentum)), mul(fresh, f32(1 - momentum)));
   },
-  rstd: ([variance], node) => div(f32(1), unary('sqrt', add(variance, fixed(node, 'epsilon')))),
+  rstd: ([variance], node) => reciprocalRoot(variance, node),
   channel_affine: ([x, mean, scale, shift]) => add(mul(sub(x, mean), scale), shift),
+  batch_norm_inference: ([x, gamma, beta, mean, variance], node) =>
+    add(mul(sub(x, mean), mul(gamma, reciprocalRoot(variance, node))), beta),
   weighted_square: ([x, mean, valid]) => mul(mul(sub(x, mean), sub(x, mean)), valid),
   normalized_product: ([dy, x, mean, rstd]) => mul(dy, normalized(x, mean, rstd)),
   batch_norm_input_grad: ([dy, x, mean, rstd, scale, byGamma, byBeta, count, valid]) => {

@@ -65,10 +65,6 @@ const rules: Partial<Record<OpName, Expand>> = {
     const operands = [dy, x, mean, deviation, scale, gammaSum, betaSum, count, valid];
     return [b.node('batch_norm_input_grad', operands, { name: dx.name }), byGamma, byBeta];
   },
-  batch_norm_inference: (node, [x, gamma, beta, mean, variance], b) => {
-    const scale = b.mul(gamma, rstd(b, variance, node.attrs.epsilon as number));
-    return [b.node('channel_affine', [x, mean, scale, beta], { name: node.results[0].name })];
-  },
 };
 
 export function expandComposites(module: Module): Module {

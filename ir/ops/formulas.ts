@@ -98,6 +98,13 @@ export const formulaOps = {
     (x, mean, scale, shift) => (x - mean) * scale + shift,
     { cost: 3 },
   ),
+  /** (x[N,C,...], gamma[C], beta[C], mean[C], variance[C]) -> (x - mean) gamma / sqrt(variance + epsilon) + beta: ONNX BatchNormalization. */
+  batch_norm_inference: formula(
+    ['element', 'channel', 'channel', 'channel', 'channel'],
+    (x, gamma, beta, mean, variance, epsilon) => ((x - mean) / Math.sqrt(variance + epsilon)) * gamma + beta,
+    // The scale is the same for all of a channel: loops over its elements find it made.
+    { attrs: ['epsilon'], cost: 3 },
+  ),
   /** (x[N,C,...], mean[C], valid[N]) -> (x - mean)^2 valid: what a variance over valid examples sums. */
   weighted_square: formula(['element', 'channel', 'example'], (x, mean, valid) => (x - mean) * (x - mean) * valid, {
     cost: 3,

@@ -146,22 +146,4 @@ export const normalizationOps = {
     },
   },
   /** (x, gamma, beta, mean, variance) -> y, with statistics that are given. */
-  batch_norm_inference: {
-    arity: [5, 5],
-    fuse: 'composite',
-    attrs: { epsilon: 'number' },
-    infer: ([x, ...perChannel]) => {
-      channels(x, perChannel);
-      return [x];
-    },
-    evaluate: ([x, gamma, beta, mean, variance], attrs) => {
-      const y = new Float64Array(x.data.length);
-      forEachChannel(x.type, (i, _n, k) => {
-        y[i] =
-          ((x.data[i] - mean.data[k]) / Math.sqrt(variance.data[k] + numberOf(attrs, 'epsilon'))) * gamma.data[k] +
-          beta.data[k];
-      });
-      return [y];
-    },
-  },
 } satisfies Record<string, OpDef>;

@@ -127,7 +127,7 @@ function formula(op: keyof typeof formulaOps, shape: readonly [number, number, .
   const given = operands.map((role, i) => {
     const own = { element: shape, example: [shape[0]], channel: [shape[1]], scalar: [] }[role];
     const x = noise(product(own), i + 1);
-    inputs[`x${i}`] = op === 'rstd' || op === 'pi' ? x.map((v) => Math.abs(v) + 0.1) : x;
+    inputs[`x${i}`] = /rstd|pi|inference/.test(op) ? x.map((v) => Math.abs(v) + 0.1) : x;
     return b.input(`x${i}`, tensor('f32', own));
   });
   b.output('y', b.node(op, given, { attrs: Object.fromEntries(Object.keys(attrs).map((a) => [a, values[a]])) }));

@@ -113,7 +113,7 @@ describe('formulas', () => {
   ];
   it.each(Object.entries(formulaOps))('%s', (op, { operands, arity, attrs }) => {
     const of = Object.fromEntries(Object.entries(values).filter(([name]) => name in (attrs ?? {})));
-    const positive = op === 'rstd' || op === 'pi';
+    const positive = /rstd|pi|inference/.test(op);
     for (const shape of shapes)
       for (const count of new Set(arity))
         for (const computed of [false, true]) {

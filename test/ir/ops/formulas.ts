@@ -57,6 +57,19 @@ export const formulaCases = {
     ],
     values: [{ operands: [x, mean, rstd, ['f32[2]', [10, 20]]], results: [[10, 10.5, 22, 24, 12, 12.5, 30, 32]] }],
   },
+  batch_norm_inference: {
+    types: [[['f32[N,3,8]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[3]'], { epsilon: 1e-5 }, ['f32[N,3,8]']]],
+    rejects: [
+      [['f32[N,3,8]', 'f32[3]', 'f32[3]', 'f32[3]', 'f32[1]'], { epsilon: 1e-5 }, /operand 4 must have shape \[3\]/],
+    ],
+    values: [
+      {
+        operands: [x, ['f32[2]', [1, 4]], ['f32[2]', [10, 20]], mean, ['f32[2]', [3.75, 0]]],
+        attrs: { epsilon: 0.25 },
+        results: [[10, 10.5, 28, 36, 12, 12.5, 60, 68]],
+      },
+    ],
+  },
   weighted_square: {
     types: [[['f32[4,3,5]', 'f32[3]', 'f32[4]'], {}, ['f32[4,3,5]']]],
     rejects: [[['f32[4,3,5]', 'f32[3]', 'f32[3]'], {}, /operand 2 must have shape \[4\]/]],

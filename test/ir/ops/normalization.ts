@@ -154,16 +154,4 @@ export const normalizationCases: Record<keyof typeof normalizationOps, OpCases> 
       },
     ],
   },
-  batch_norm_inference: {
-    types: [[['f32[N,3,8,8]', vector, vector, vector, vector], { epsilon }, ['f32[N,3,8,8]']]],
-    rejects: [[['f32[N,3,8]', vector, vector, vector, 'f32[1]'], { epsilon }, /per-channel/]],
-    values: [
-      {
-        operands: [[type, x], ...perChannel, [vector, [1, 2, 3]], [vector, [0.5, 4, 0.01]]],
-        attrs: { epsilon: 0.1 },
-        results: [normalized(x, [1, 2, 3], [0.5, 4, 0.01], 0.1)],
-        tolerance: 1e-13,
-      },
-    ],
-  },
 };
