@@ -59,7 +59,8 @@ function byDimension(order: Order, shape: readonly number[]): Order[] | undefine
 export function resultOrder(node: Node, orderOf: (v: Value) => Order | null | undefined): Order | null | undefined {
   let order: Order | undefined;
   const count = node.results.length === 1 ? storedCount(node.results[0].type) : -1;
-  for (const o of node.operands) {
+  for (let i = 0; i < node.operands.length; i++) {
+    const o = node.operands[i];
     const own = orderOf(o);
     if (own === undefined) continue;
     if (own === null || storedCount(o.type) !== count || o.type.layout !== node.results[0].type.layout) return null;

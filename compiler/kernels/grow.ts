@@ -30,14 +30,25 @@ interface Cone {
   readonly leaves: number[];
 }
 
+/** Some values' orders; null where a value has none. */
+interface Orders {
+  readonly values: Value[];
+  readonly orders: (Order | null)[];
+}
+
+function orderIn({ values, orders }: Orders, v: Value): Order | null | undefined {
+  const at = values.indexOf(v);
+  return at < 0 ? undefined : orders[at];
+}
+
 /** A region while it grows: a few dozen nodes and values at most, so that lists are searched as fast as sets. */
 interface Growing extends Cone {
   readonly seed: number;
   readonly anchor?: Node;
   /** Stored values computed here. */
   readonly made: number[];
-  /** How values follow the order of the seed's result; null where they do not. Absent: nothing has asked to join. */
-  orders?: Map<Value, Order | null>;
+  /** How values follow the order of the seed's result. Absent: nothing has asked to join. */
+  orders?: Orders;
   readonly refusals: string[];
 }
 
@@ -130,6 +141,8 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
     return latest;
   };
 
+  /** Of the node at hand and what is recomputed for it. */
+  const coneOrders: Orders = { values: [], orders: [] };
   /** Adds a stored pointwise node to the region; a string says why it cannot. */
   const join = (region: Growing, rank: number): string | undefined => {
     const made = result[rank];
@@ -138,29 +151,36 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
       return `nothing follows ${region.anchor.op} in its kernel`;
     if (seed.guard !== nodes[rank].guard) return 'guards differ';
     if (count[made] !== count[result[region.seed]]) return 'element counts differ';
-    for (const v of cone.leaves) {
+    for (let i = 0; i < cone.leaves.length; i++) {
+      const v = cone.leaves[i];
       const producer = producerOf(v);
       if (producer === region && !region.made.includes(v))
         return `${values[v].name} shares memory with a value of the region`;
       if (producer && producer !== region && producer.seed >= region.seed)
         return `${values[v].name} is not ready before`;
     }
-    region.orders ??= new Map([[seed.results[0], rowMajor(count[result[region.seed]])]]);
+    region.orders ??= { values: [seed.results[0]], orders: [rowMajor(count[result[region.seed]])] };
     const known = region.orders;
-    const orders = new Map<Value, Order | null>();
-    const orderOf = (v: Value): Order | null | undefined => (orders.has(v) ? orders.get(v) : known.get(v));
-    for (const n of cone.nodes) {
-      const order = resultOrder(nodes[n], orderOf);
-      if (order !== undefined) orders.set(nodes[n].results[0], order);
+    coneOrders.values.length = 0;
+    coneOrders.orders.length = 0;
+    const orderOf = (v: Value): Order | null | undefined => orderIn(coneOrders, v) ?? orderIn(known, v);
+    for (let i = 0; i < cone.nodes.length; i++) {
+      const node = nodes[cone.nodes[i]];
+      const order = resultOrder(node, orderOf);
+      if (order === undefined) continue;
+      coneOrders.values.push(node.results[0]);
+      coneOrders.orders.push(order);
     }
-    if (!orders.get(values[made])) return `it needs other elements of ${seed.results[0].name} than the one at hand`;
+    if (!orderIn(coneOrders, values[made]))
+      return `it needs other elements of ${seed.results[0].name} than the one at hand`;
     const leaves = cone.leaves.filter((v) => !region.made.includes(v) && !region.leaves.includes(v));
     if (region.nodes.length + cone.nodes.length > MOST_NODES) return `the kernel holds ${region.nodes.length} nodes`;
     if (region.leaves.length + leaves.length + region.made.length >= MOST_PARAMETERS)
       return `the kernel has ${region.leaves.length + region.made.length} parameters`;
     for (const n of cone.nodes) if (!region.nodes.includes(n)) region.nodes.push(n);
     region.leaves.push(...leaves);
-    for (const [v, order] of orders) known.set(v, order);
+    known.values.push(...coneOrders.values);
+    known.orders.push(...coneOrders.orders);
     region.made.push(made);
     regionOf[made] = region;
     return undefined;
@@ -214,6 +234,8 @@ function finish(
   // Lists that are begun for every region would be larger than they need be.
   const own: Node[] = [];
   const inputs: Value[] = [];
+  const outputs: Value[] = [];
+  const reasons: string[] = [];
   return regions.map((region, i) => {
     own.length = 0;
     inputs.length = 0;
@@ -237,24 +259,32 @@ function finish(
       for (let r = 0; r < node.results.length; r++) computed[result[rank] + r] = i + 1;
     }
     const multi = nodes[region.seed].results.length > 1;
-    const outputs = region.made.filter((v) => multi || wanted[v]);
-    const reasons = outputs.map((v) =>
-      kept[v]
-        ? 'it is a result of the function'
-        : why[definition[v]] || region.refusals[0] || 'the next kernel reads other elements of it',
-    );
+    outputs.length = 0;
+    reasons.length = 0;
+    for (let m = 0; m < region.made.length; m++) {
+      const v = region.made[m];
+      if (!multi && !wanted[v]) continue;
+      outputs.push(values[v]);
+      reasons.push(
+        kept[v]
+          ? 'it is a result of the function'
+          : why[definition[v]] || region.refusals[0] || 'the next kernel reads other elements of it',
+      );
+    }
+    reasons.push(...region.refusals);
     return {
       anchor: region.anchor,
       nodes: own.slice(),
       inputs: inputs.slice(),
-      outputs: outputs.map((v) => values[v]),
+      outputs: outputs.slice(),
       guard: nodes[region.seed].guard,
-      stopped: firstOf([...reasons, ...region.refusals], MOST_REASONS),
+      stopped: firstOf(reasons, MOST_REASONS),
     };
   });
 }
 
 function firstOf(reasons: readonly string[], most: number): string {
+  if (reasons.length === 1) return reasons[0];
   const first: string[] = [];
   for (let i = 0; i < reasons.length && first.length < most; i++)
     if (!first.includes(reasons[i])) first.push(reasons[i]);

@@ -5,7 +5,7 @@
  */
 import type { Node, Value } from '../../ir/graph.js';
 import { intsOf } from '../../ir/ops/declare.js';
-import { printShape, shapeEquals, storedCount } from '../../ir/types.js';
+import { printShape, printType, shapeEquals, storedCount } from '../../ir/types.js';
 import { joins } from './archetype.js';
 import type { Region } from './region.js';
 import type { Precedence } from './schedule.js';
@@ -106,7 +106,7 @@ const groupOf = (place: number, region: Region, wave: number): Group => ({
 
 function addedBy(group: Group, region: Region): number {
   let n = region.outputs.length;
-  for (const v of region.inputs) if (!group.parameters.includes(v)) n++;
+  for (let i = 0; i < region.inputs.length; i++) if (!group.parameters.includes(region.inputs[i])) n++;
   return n;
 }
 
@@ -114,7 +114,7 @@ function addedBy(group: Group, region: Region): number {
 function shareable(region: Region): string | undefined {
   const { anchor } = region;
   if (anchor?.op === 'reduce_sum' || anchor?.op === 'reduce_max')
-    return `reduction ${printShape(anchor.operands[0].type.shape)} ${intsOf(anchor.attrs, 'axes')}`;
+    return `reduction ${printType(anchor.operands[0].type)} ${intsOf(anchor.attrs, 'axes')}`;
   if (anchor) return undefined;
   if (sizeOf(region) <= SMALL) return 'pointwise';
   const shape = commonShape(region);

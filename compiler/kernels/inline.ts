@@ -6,7 +6,7 @@
 import type { Func, Value } from '../../ir/graph.js';
 import { intsOf } from '../../ir/ops/declare.js';
 import { ops } from '../../ir/ops/table.js';
-import { printShape } from '../../ir/types.js';
+import { printType } from '../../ir/types.js';
 import { elementCost, joins, ONCE, prologueBudget, takesEpilogue } from './archetype.js';
 import type { Ranking } from './ranking.js';
 
@@ -95,7 +95,7 @@ function sitesOf({ nodes }: Ranking): Int32Array {
     const node = nodes[rank];
     sites[rank] = rank;
     if (node.op !== 'reduce_sum' && node.op !== 'reduce_max') continue;
-    const key = `${printShape(node.operands[0].type.shape)} ${intsOf(node.attrs, 'axes')} ${node.guard ?? ''}`;
+    const key = `${printType(node.operands[0].type)} ${intsOf(node.attrs, 'axes')} ${node.guard ?? ''}`;
     const known = shared.get(key) ?? nodes.length + shared.size;
     shared.set(key, known);
     sites[rank] = known;
