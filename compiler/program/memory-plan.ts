@@ -68,8 +68,8 @@ export function liveBound(intervals: readonly Interval[]): number {
   }
   let now = 0;
   let most = 0;
-  for (const c of change) {
-    now += c;
+  for (let i = 0; i < change.length; i++) {
+    now += change[i];
     most = Math.max(most, now);
   }
   return most;
