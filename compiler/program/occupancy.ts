@@ -85,47 +85,46 @@ class Runs {
 const BITS = 3;
 const LAST = (1 << BITS) - 1;
 
-/** What is taken in any of its steps; and, by values that last at least as long, in all of them: of a single step the same. */
-interface Span {
-  readonly any: Runs;
-  readonly all: Runs;
-}
-
 export class Occupancy {
-  /** By level, then by place: spans[0] are single steps. Absent: nothing is taken there. */
-  private readonly spans: (Span | undefined)[][] = [];
-  /** What was looked up last. */
-  private readonly covering: Span[] = [];
+  /** By level, then by place, of a span: what is taken in any of its steps. The first level is single steps. Absent: nothing is. */
+  private readonly any: (Runs | undefined)[][] = [];
+  /** What values that last at least as long as the span take in all of its steps: of a single step the same. */
+  private readonly all: (Runs | undefined)[][] = [];
+  /** Those that a question is about. */
   private readonly runs: Runs[] = [];
 
   /** @param steps how many there are: 0 to steps - 1 */
   constructor(steps: number) {
     for (let count = Math.max(1, steps); ; count = (count + LAST) >> BITS) {
-      this.spans.push(new Array(count).fill(undefined));
+      const any = new Array(count).fill(undefined);
+      this.all.push(this.any.length === 0 ? any : new Array(count).fill(undefined));
+      this.any.push(any);
       if (count === 1) break;
     }
   }
 
   /** The lowest offset at which `size` bytes are free from step `from` to step `to`. */
   lowest(from: number, to: number, size: number): number {
-    const { runs, covering, spans } = this;
-    this.cover(from, to, false);
+    const { runs, all } = this;
     runs.length = 0;
-    for (let i = 0; i < covering.length; i++) runs.push(covering[i].any);
+    this.cover(from, to, false);
     // What lasts longer than the spans that cover these steps is kept by larger ones.
-    for (let level = 1, a = from >> BITS, b = to >> BITS; level < spans.length; level++, a >>= BITS, b >>= BITS) {
-      const first = spans[level][a];
-      const last = spans[level][b];
-      if (first) runs.push(first.all);
-      if (last && last !== first) runs.push(last.all);
+    for (let level = 1, a = from >> BITS, b = to >> BITS; level < all.length; level++, a >>= BITS, b >>= BITS) {
+      const first = all[level][a];
+      const last = all[level][b];
+      if (first) runs.push(first);
+      if (last && last !== first) runs.push(last);
     }
     for (let i = 0; i < runs.length; i++) runs[i].rewind();
     let offset = 0;
-    // Until all agree.
-    for (let i = 0, agreed = 0; agreed < runs.length; i = i + 1 === runs.length ? 0 : i + 1) {
-      const fit = runs[i].fit(offset, size);
-      agreed = fit === offset ? agreed + 1 : 1;
+    // Until all agree, what lasts longest first. Who raised it is asked first from then on: often a few take turns.
+    for (let i = runs.length - 1; i >= 0; i--) {
+      const asked = runs[i];
+      const fit = asked.fit(offset, size);
+      if (fit === offset) continue;
       offset = fit;
+      for (; i + 1 < runs.length; i++) runs[i] = runs[i + 1];
+      runs[i] = asked;
     }
     return offset;
   }
@@ -133,41 +132,42 @@ export class Occupancy {
   /** Takes the bytes [begin, end) from step `from` to step `to`. */
   take(from: number, to: number, begin: number, end: number): void {
     if (begin === end) return;
-    const { covering, spans } = this;
+    const { runs, any } = this;
+    runs.length = 0;
     this.cover(from, to, true);
-    for (let i = 0; i < covering.length; i++) {
-      const { any, all } = covering[i];
-      any.add(begin, end);
-      if (all !== any) all.add(begin, end);
-    }
     // Larger spans that are covered in part.
-    for (let level = 1, a = from >> BITS, b = to >> BITS; level < spans.length; level++, a >>= BITS, b >>= BITS) {
-      this.span(level, a).any.add(begin, end);
-      if (a !== b) this.span(level, b).any.add(begin, end);
+    for (let level = 1, a = from >> BITS, b = to >> BITS; level < any.length; level++, a >>= BITS, b >>= BITS) {
+      this.make(any[level], a);
+      if (a !== b) this.make(any[level], b);
     }
+    for (let i = 0; i < runs.length; i++) runs[i].add(begin, end);
   }
 
-  private span(level: number, place: number): Span {
-    let span = this.spans[level][place];
-    if (!span) {
-      const any = new Runs();
-      span = { any, all: level === 0 ? any : new Runs() };
-      this.spans[level][place] = span;
-    }
-    return span;
-  }
-
-  /** Finds the fewest spans that hold exactly the steps `from` to `to`; those that are absent are made, or left out. */
-  private cover(from: number, to: number, make: boolean): void {
-    this.covering.length = 0;
+  /**
+   * Finds the fewest spans that hold exactly the steps `from` to `to`: what is taken in any step of them, or, to `take`, all that
+   * is known of them, which is made where it is absent.
+   */
+  private cover(from: number, to: number, take: boolean): void {
     for (let level = 0, a = from, b = to; a <= b; level++, a >>= BITS, b = ((b + 1) >> BITS) - 1) {
-      for (; a <= b && (a & LAST) !== 0; a++) this.visit(level, a, make);
-      for (; a <= b && (b & LAST) !== LAST; b--) this.visit(level, b, make);
+      for (; a <= b && (a & LAST) !== 0; a++) this.visit(level, a, take);
+      for (; a <= b && (b & LAST) !== LAST; b--) this.visit(level, b, take);
     }
   }
 
-  private visit(level: number, place: number, make: boolean): void {
-    const span = make ? this.span(level, place) : this.spans[level][place];
-    if (span) this.covering.push(span);
+  private visit(level: number, place: number, take: boolean): void {
+    const any = this.any[level];
+    if (take) {
+      this.make(any, place);
+      if (level > 0) this.make(this.all[level], place);
+    } else if (any[place]) this.runs.push(any[place]);
+  }
+
+  private make(list: (Runs | undefined)[], place: number): void {
+    let own = list[place];
+    if (!own) {
+      own = new Runs();
+      list[place] = own;
+    }
+    this.runs.push(own);
   }
 }
