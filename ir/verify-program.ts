@@ -65,10 +65,14 @@ function verifyStep(
   infos: ReadonlyMap<string, unknown>,
   kernels: ReadonlyMap<string, Kernel>,
 ): void {
-  const { args, variants } = step;
+  const { variants } = step;
   if (variants.length === 0) throw failure(func, step, 'has no variant');
-  for (let i = 0; i < args.length; i++)
-    if (!buffers.has(args[i])) throw failure(func, step, `takes ${args[i]}, which is no buffer`);
+  const args: Buffer[] = [];
+  for (let i = 0; i < step.args.length; i++) {
+    const b = buffers.get(step.args[i]);
+    if (!b) throw failure(func, step, `takes ${step.args[i]}, which is no buffer`);
+    args.push(b);
+  }
   for (let v = 0; v < variants.length; v++) {
     const name = variants[v].kernel;
     if (!infos.has(name)) throw failure(func, step, `runs ${name}, which is not in the kernel table`);
@@ -82,7 +86,7 @@ function verifyStep(
       throw failure(func, step, `gives ${args.length} buffers to ${name}, which has ${params.length} parameters`);
     for (let i = 0; i < params.length; i++) {
       const p = params[i];
-      const b = buffers.get(args[i])!;
+      const b = args[i];
       // Both hold one byte of 0 or 1.
       if (p.type !== b.dtype && !(p.type === 'u8' && b.dtype === 'bool'))
         throw failure(func, step, `gives ${b.name} (${b.dtype}) for parameter ${p.name} (${p.type}) of ${name}`);
