@@ -5,7 +5,7 @@
 import { type Command, Option } from 'commander';
 import { ACCUMULATE, type Manifest, type Target } from '../ir/artifact.js';
 import { dispatchesOf, type KernelInfo, type Program } from '../ir/program.js';
-import { printShape, product, replicated, storedBytes } from '../ir/types.js';
+import { printShape, product, storedBytes } from '../ir/types.js';
 import { memorySize, quantity, type Terminal, table } from './terminal.js';
 
 interface Flags {
@@ -226,9 +226,7 @@ interface MemoryReport {
 
 function memory(m: Manifest, p: Program): MemoryReport {
   const state: Record<string, number> = {};
-  for (const s of m.state)
-    state[s.role] =
-      (state[s.role] ?? 0) + storedBytes({ dtype: s.dtype, shape: s.shape, layout: s.layout, placement: replicated });
+  for (const s of m.state) state[s.role] = (state[s.role] ?? 0) + storedBytes(s);
   const buffers: Record<string, number> = {};
   for (const b of p.buffers) if (b.role !== 'window') buffers[b.role] = (buffers[b.role] ?? 0) + b.bytes;
   const largest = p.buffers

@@ -63,19 +63,22 @@ export function elementCount(type: TensorType): number {
   return product(concrete(type.shape));
 }
 
+/** What says how many elements lie in memory. */
+type Stored = Pick<TensorType, 'shape' | 'layout'>;
+
 /** Number of elements in memory (a symmetric matrix counts n(n+1)/2). */
-export function storedCount(type: TensorType): number {
+export function storedCount(type: Stored): number {
   return type instanceof SharedType ? type.count : countStored(type);
 }
 
-function countStored(type: TensorType): number {
+function countStored(type: Stored): number {
   const shape = concrete(type.shape);
   if (type.layout === 'dense') return product(shape);
   const n = shape[shape.length - 1];
   return product(shape.slice(0, -2)) * ((n * (n + 1)) / 2);
 }
 
-export function storedBytes(type: TensorType): number {
+export function storedBytes(type: Stored & Pick<TensorType, 'dtype'>): number {
   return storedCount(type) * bytesPerElement[type.dtype];
 }
 

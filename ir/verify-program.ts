@@ -4,22 +4,15 @@
  */
 import type { Kernel } from './kernel.js';
 import type { Batch, Buffer, Program, ProgramFunction, Step } from './program.js';
-import { replicated, storedBytes, storedCount, type TensorType } from './types.js';
+import { storedBytes, storedCount } from './types.js';
 
 const ALIGNMENT = 256;
 
-const typeOf = (b: Buffer): TensorType => ({
-  dtype: b.dtype,
-  shape: b.shape,
-  layout: b.layout,
-  placement: replicated,
-});
-
 function byName<T extends { readonly name: string }>(list: readonly T[], what: string): Map<string, T> {
   const map = new Map<string, T>();
-  for (const item of list) {
-    if (map.has(item.name)) throw new Error(`two ${what} are named ${item.name}`);
-    map.set(item.name, item);
+  for (let i = 0; i < list.length; i++) {
+    map.set(list[i].name, list[i]);
+    if (map.size === i) throw new Error(`two ${what} are named ${list[i].name}`);
   }
   return map;
 }
@@ -32,8 +25,8 @@ function verifyBuffers(program: Program): Map<string, Buffer> {
     if (!memory) throw new Error(`buffer ${b.name} lies in ${b.memory}, which is no memory`);
     if (!Number.isInteger(b.offset) || b.offset < 0 || b.offset % ALIGNMENT !== 0)
       throw new Error(`buffer ${b.name} begins at ${b.offset}, which is no multiple of ${ALIGNMENT}`);
-    if (b.bytes < storedBytes(typeOf(b)))
-      throw new Error(`buffer ${b.name} has ${b.bytes} bytes, its type needs ${storedBytes(typeOf(b))}`);
+    if (b.bytes < storedBytes(b))
+      throw new Error(`buffer ${b.name} has ${b.bytes} bytes, its type needs ${storedBytes(b)}`);
     if (b.offset + b.bytes > memory.bytes)
       throw new Error(
         `buffer ${b.name} ends at ${b.offset + b.bytes}, memory ${memory.name} has ${memory.bytes} bytes`,
@@ -63,41 +56,47 @@ function verifyLastingBytes(program: Program): void {
   }
 }
 
+const failure = (func: string, { slot }: Step, what: string): Error => new Error(`${func}: ${slot} ${what}`);
+
 function verifyStep(
   step: Step,
-  what: string,
+  func: string,
   buffers: ReadonlyMap<string, Buffer>,
   infos: ReadonlyMap<string, unknown>,
   kernels: ReadonlyMap<string, Kernel>,
 ): void {
-  if (step.variants.length === 0) throw new Error(`${what} has no variant`);
-  const args = step.args.map((name) => {
-    const b = buffers.get(name);
-    if (!b) throw new Error(`${what} takes ${name}, which is no buffer`);
-    return b;
-  });
-  for (const variant of step.variants) {
-    if (!infos.has(variant.kernel)) throw new Error(`${what} runs ${variant.kernel}, which is not in the kernel table`);
-    const kernel = kernels.get(variant.kernel);
+  const { variants } = step;
+  if (variants.length === 0) throw failure(func, step, 'has no variant');
+  const args: Buffer[] = [];
+  for (let i = 0; i < step.args.length; i++) {
+    const b = buffers.get(step.args[i]);
+    if (!b) throw failure(func, step, `takes ${step.args[i]}, which is no buffer`);
+    args.push(b);
+  }
+  for (let v = 0; v < variants.length; v++) {
+    const name = variants[v].kernel;
+    if (!infos.has(name)) throw failure(func, step, `runs ${name}, which is not in the kernel table`);
+    const kernel = kernels.get(name);
     if (!kernel) {
-      if (kernels.size > 0) throw new Error(`${what} runs ${variant.kernel}, which has no code`);
+      if (kernels.size > 0) throw failure(func, step, `runs ${name}, which has no code`);
       continue;
     }
-    if (kernel.params.length !== args.length)
-      throw new Error(
-        `${what} gives ${args.length} buffers to ${kernel.name}, which has ${kernel.params.length} parameters`,
-      );
-    kernel.params.forEach((p, i) => {
+    const { params } = kernel;
+    if (params.length !== args.length)
+      throw failure(func, step, `gives ${args.length} buffers to ${name}, which has ${params.length} parameters`);
+    for (let i = 0; i < params.length; i++) {
+      const p = params[i];
+      const b = args[i];
       // Both hold one byte of 0 or 1.
-      if (p.type !== args[i].dtype && !(p.type === 'u8' && args[i].dtype === 'bool'))
-        throw new Error(
-          `${what} gives ${args[i].name} (${args[i].dtype}) for parameter ${p.name} (${p.type}) of ${kernel.name}`,
+      if (p.type !== b.dtype && !(p.type === 'u8' && b.dtype === 'bool'))
+        throw failure(func, step, `gives ${b.name} (${b.dtype}) for parameter ${p.name} (${p.type}) of ${name}`);
+      if (p.length > storedCount(b))
+        throw failure(
+          func,
+          step,
+          `gives ${b.name} with ${storedCount(b)} elements for parameter ${p.name} of ${name}, which has ${p.length}`,
         );
-      if (p.length > storedCount(typeOf(args[i])))
-        throw new Error(
-          `${what} gives ${args[i].name} with ${storedCount(typeOf(args[i]))} elements for parameter ${p.name} of ${kernel.name}, which has ${p.length}`,
-        );
-    });
+    }
   }
 }
 
@@ -119,14 +118,14 @@ function verifyFunction(
     for (const step of segment.steps) {
       if (slots.has(step.slot)) throw new Error(`${func.name}: two steps have slot ${step.slot}`);
       slots.add(step.slot);
-      verifyStep(step, `${func.name}: ${step.slot}`, buffers, infos, kernels);
+      verifyStep(step, func.name, buffers, infos, kernels);
     }
   }
 }
 
 function verifyBatch({ guard, of, buffer }: Batch, func: string, b: Buffer | undefined): void {
   if (!b) throw new Error(`${func}: the batch ${guard} is told by ${buffer}, which is no buffer`);
-  if (b.dtype !== 'i32' || storedCount(typeOf(b)) !== of.length)
+  if (b.dtype !== 'i32' || storedCount(b) !== of.length)
     throw new Error(`${func}: the batch ${guard} has ${of.length} guards, ${buffer} has other elements`);
 }
 

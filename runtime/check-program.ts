@@ -16,7 +16,7 @@ import {
   unknownKernel,
 } from '../ir/diagnostics/artifact.js';
 import type { Buffer, Program } from '../ir/program.js';
-import { bytesPerElement, type DType, product, replicated, storedBytes } from '../ir/types.js';
+import { bytesPerElement, type DType, product, storedBytes } from '../ir/types.js';
 
 /** Functions that `spngdc run` calls. */
 const required = ['train', 'eval'];
@@ -60,7 +60,7 @@ function checkBuffers(program: Program): void {
       throw bufferOutOfBounds(b.name, `offset ${b.offset} is no multiple of ${BUFFER_ALIGNMENT}`);
     if (b.layout === 'packed-lower' && (b.shape.length < 2 || b.shape.at(-1) !== b.shape.at(-2)))
       throw bufferMismatch(b.name, `a packed symmetric tensor of shape [${b.shape}]`);
-    const need = storedBytes({ dtype: b.dtype, shape: b.shape, layout: b.layout, placement: replicated });
+    const need = storedBytes(b);
     if (b.bytes !== need) throw bufferMismatch(b.name, `${b.bytes} bytes, its type needs ${need}`);
     if (b.offset + b.bytes > memory.bytes)
       throw bufferOutOfBounds(b.name, `it ends at byte ${b.offset + b.bytes} of ${memory.bytes}`);

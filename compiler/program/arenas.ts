@@ -13,6 +13,7 @@ const ARENAS = 4;
 const WORTH_A_WAIT = 16 * 2 ** 20;
 
 export type Unplaced = Omit<Buffer, 'memory' | 'offset'>;
+export type PlannedBuffer = Unplaced & Interval;
 
 /** A step's buffers, and which of them it writes. */
 export interface Access {
@@ -24,7 +25,7 @@ export interface Access {
 
 export interface PlannedFunction {
   readonly steps: readonly Access[];
-  readonly buffers: readonly (Unplaced & { readonly interval: Interval })[];
+  readonly buffers: readonly PlannedBuffer[];
 }
 
 export interface Placement {
@@ -64,7 +65,7 @@ export function placeInArenas(
   for (const f of functions) {
     const chosen = chooseArenas(f, memoryOf);
     waves.push(chosen.waves);
-    const byMemory = new Map<string, PlannedFunction['buffers'][number][]>();
+    const byMemory = new Map<string, PlannedBuffer[]>();
     for (const b of f.buffers) {
       const memory = chosen.memoryOf.get(b.name)!;
       const list = byMemory.get(memory);
@@ -72,7 +73,7 @@ export function placeInArenas(
       else byMemory.set(memory, [b]);
     }
     for (const [memory, own] of byMemory) {
-      const { offsets, peak } = planArena(own.map((b) => b.interval));
+      const { offsets, peak } = planArena(own);
       const from = base.get(memory) ?? 0;
       sizes.set(memory, Math.max(sizes.get(memory) ?? 0, from + peak));
       for (const [i, b] of own.entries()) placed.push(withPlace(b, memory, from + offsets[i]));
@@ -124,9 +125,9 @@ function chooseArenas(
   const unplaced = new Set(byName.keys());
   const ending = new Map<number, string[]>();
   for (const b of buffers) {
-    const list = ending.get(b.interval.to);
+    const list = ending.get(b.to);
     if (list) list.push(b.name);
-    else ending.set(b.interval.to, [b.name]);
+    else ending.set(b.to, [b.name]);
   }
   const place = (name: string, avoid: ReadonlySet<string>, rather: ReadonlySet<string>): void => {
     const b = byName.get(name)!;
@@ -146,7 +147,7 @@ function chooseArenas(
   };
   const none = new Set<string>();
   // Inputs, which the host writes before the first step.
-  for (const b of buffers) if (b.interval.from < 0) place(b.name, none, none);
+  for (const b of buffers) if (b.from < 0) place(b.name, none, none);
 
   let waves = 0;
   let read = new Set<string>();

@@ -55,14 +55,17 @@ export function assemble(
 ): Assembled {
   const kernels = new Map<string, { kernel: Kernel; info: KernelInfo }>();
   const keys = new RegionKeys();
+  const byKey: Kernel[] = [];
 
   const kernelFor = (region: Region): Kernel => {
     const key = keys.keyOf(region);
-    const known = kernels.get(key);
-    if (known) return known.kernel;
-    const hint = region.anchor?.op ?? 'pointwise';
-    const kernel = lower(region, `k${kernels.size}_${hint}`);
-    kernels.set(key, { kernel, info: describe(kernel, region) });
+    let kernel: Kernel | undefined = byKey[key];
+    if (!kernel) {
+      const hint = region.anchor?.op ?? 'pointwise';
+      kernel = lower(region, `k${kernels.size}_${hint}`);
+      byKey[key] = kernel;
+      kernels.set(kernel.name, { kernel, info: describe(kernel, region) });
+    }
     return kernel;
   };
 
@@ -194,7 +197,7 @@ export function assemble(
   );
   const peak = placement.memories.reduce((n, m) => n + m.bytes, 0);
   const stateBytes = state.reduce((n, s) => n + s.buffer.bytes, 0);
-  const bound = Math.max(0, ...plans.map((p) => liveBound(p.buffers.map((b) => b.interval))));
+  const bound = Math.max(0, ...plans.map((p) => liveBound(p.buffers)));
   return {
     kernels: [...finished.keys()],
     program: {
@@ -225,9 +228,10 @@ function placeInOne(
   }
   let peak = 0;
   for (const plan of plans) {
-    const arena = planArena(plan.buffers.map((b) => b.interval));
+    const arena = planArena(plan.buffers);
     peak = Math.max(peak, arena.peak);
-    for (const [i, b] of plan.buffers.entries()) buffers.push(withPlace(b, MEMORY, at + arena.offsets[i]));
+    for (let i = 0; i < plan.buffers.length; i++)
+      buffers.push(withPlace(plan.buffers[i], MEMORY, at + arena.offsets[i]));
   }
   return { memories: [{ name: MEMORY, bytes: at + peak }], buffers };
 }
@@ -260,7 +264,8 @@ function toFunction(
 ): ProgramFunction {
   const segments: { name: string; guard?: string; repeat?: number; steps: Step[] }[] = [];
   let last: PlannedStep | undefined;
-  for (const [index, planned] of plan.steps.entries()) {
+  for (let index = 0; index < plan.steps.length; index++) {
+    const planned = plan.steps[index];
     const { guard, round } = planned;
     const step = makeStep(planned, index);
     const times = round?.times ?? 1;

@@ -27,27 +27,33 @@ export function align(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
 
+/** The first step of all and the last. */
+function stepsOf(intervals: readonly Interval[]): { readonly first: number; readonly last: number } {
+  let first = 0;
+  let last = 0;
+  for (let i = 0; i < intervals.length; i++) {
+    first = Math.min(first, intervals[i].from);
+    last = Math.max(last, intervals[i].to);
+  }
+  return { first, last };
+}
+
 export function planArena(intervals: readonly Interval[]): ArenaPlan {
-  const order = [...intervals.keys()].sort((i, j) => {
+  const order = Array.from(intervals, (_, i) => i).sort((i, j) => {
     const a = intervals[i];
     const b = intervals[j];
     return b.bytes - a.bytes || b.to - a.to || a.from - b.from || (a.name < b.name ? -1 : 1);
   });
   const offsets = new Float64Array(intervals.length);
-  let first = Number.POSITIVE_INFINITY;
-  let last = Number.NEGATIVE_INFINITY;
-  for (const { from, to } of intervals) {
-    first = Math.min(first, from);
-    last = Math.max(last, to);
-  }
+  const { first, last } = stepsOf(intervals);
   const taken = new Occupancy(last - first + 1);
   let peak = 0;
-  for (const i of order) {
-    const { bytes, from, to } = intervals[i];
+  for (let n = 0; n < order.length; n++) {
+    const { bytes, from, to } = intervals[order[n]];
     const size = align(bytes);
     const offset = taken.lowest(from - first, to - first, size);
     taken.take(from - first, to - first, offset, offset + size);
-    offsets[i] = offset;
+    offsets[order[n]] = offset;
     peak = Math.max(peak, offset + size);
   }
   return { offsets, peak };
@@ -55,21 +61,17 @@ export function planArena(intervals: readonly Interval[]): ArenaPlan {
 
 /** Largest sum of bytes alive at one step: no plan can take less. */
 export function liveBound(intervals: readonly Interval[]): number {
-  let first = 0;
-  let last = 0;
-  for (const { from, to } of intervals) {
-    first = Math.min(first, from);
-    last = Math.max(last, to);
-  }
+  const { first, last } = stepsOf(intervals);
   const change = new Float64Array(last - first + 2);
-  for (const { from, to, bytes } of intervals) {
+  for (let i = 0; i < intervals.length; i++) {
+    const { from, to, bytes } = intervals[i];
     change[from - first] += bytes;
     change[to + 1 - first] -= bytes;
   }
   let now = 0;
   let most = 0;
-  for (const c of change) {
-    now += c;
+  for (let i = 0; i < change.length; i++) {
+    now += change[i];
     most = Math.max(most, now);
   }
   return most;

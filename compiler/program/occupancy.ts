@@ -5,103 +5,126 @@
  * few.
  */
 
-/** As `splice`, which makes an array of what it removes. */
-function insert(list: number[], at: number, value: number): void {
-  list.push(value);
-  for (let i = list.length - 1; i > at; i--) list[i] = list[i - 1];
-  list[at] = value;
-}
+/** Numbers behind a place from which on `splice`, which makes an array of what it removes, moves them faster than a loop. */
+const FAR = 24;
 
 /** Disjoint runs of bytes, in order; no two touch. */
 class Runs {
-  private readonly begins: number[] = [];
-  private readonly ends: number[] = [];
+  /** Where each begins and where it ends. */
+  private readonly bounds: number[] = [];
+  /** The run at which the last search ended. */
+  private at = 0;
 
   add(begin: number, end: number): void {
-    const { begins, ends } = this;
+    const { bounds } = this;
     const first = this.firstEndingAt(begin);
-    if (first === begins.length || begins[first] > end) {
-      insert(begins, first, begin);
-      insert(ends, first, end);
+    if (first === bounds.length || bounds[first] > end) {
+      this.insert(first, begin, end);
       return;
     }
-    begins[first] = Math.min(begins[first], begin);
-    ends[first] = Math.max(ends[first], end);
-    let after = first + 1;
-    for (; after < begins.length && begins[after] <= end; after++) ends[first] = Math.max(ends[first], ends[after]);
-    if (after === first + 1) return;
-    begins.splice(first + 1, after - first - 1);
-    ends.splice(first + 1, after - first - 1);
+    let last = first;
+    while (last + 2 < bounds.length && bounds[last + 2] <= end) last += 2;
+    bounds[first] = Math.min(begin, bounds[first]);
+    bounds[first + 1] = Math.max(end, bounds[last + 1]);
+    if (last > first) bounds.splice(first + 2, last - first);
   }
 
-  /** The lowest offset, from `offset` on, at which `size` bytes are free here. */
+  private insert(place: number, begin: number, end: number): void {
+    const { bounds } = this;
+    const { length } = bounds;
+    if (length - place > FAR) {
+      bounds.splice(place, 0, begin, end);
+      return;
+    }
+    bounds.push(begin, end);
+    if (place === length) return;
+    for (let i = length - 1; i >= place; i--) bounds[i + 2] = bounds[i];
+    bounds[place] = begin;
+    bounds[place + 1] = end;
+  }
+
+  /** Before a row of calls of `fit`. */
+  rewind(): void {
+    this.at = 0;
+  }
+
+  /** The lowest offset, from `offset` on, at which `size` bytes are free here; `offset` does not fall from call to call. */
   fit(offset: number, size: number): number {
-    const { begins, ends } = this;
-    let at = offset;
-    for (let i = this.firstEndingAt(offset + 1); i < begins.length && begins[i] < at + size; i++) at = ends[i];
-    return at;
+    const { bounds } = this;
+    const { length } = bounds;
+    let i = this.at;
+    if (i < length && bounds[length - 1] <= offset) i = length;
+    else if (i < length && bounds[i + 1] <= offset) {
+      // Steps that double, then halve again, to the last run that ends at `offset` or before it.
+      let step = 2;
+      for (; i + step < length && bounds[i + step + 1] <= offset; step *= 2) i += step;
+      for (; step >= 2; step >>= 1) if (i + step < length && bounds[i + step + 1] <= offset) i += step;
+      i += 2;
+    }
+    let fit = offset;
+    for (; i < length && bounds[i] < fit + size; i += 2) fit = bounds[i + 1];
+    this.at = i;
+    return fit;
   }
 
-  /** Index of the first run that ends at `place` or behind it. */
+  /** The first run that ends at `place` or behind it. */
   private firstEndingAt(place: number): number {
+    const { bounds } = this;
     let low = 0;
-    let high = this.ends.length;
+    let high = bounds.length >> 1;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.ends[middle] < place) low = middle + 1;
+      if (bounds[2 * middle + 1] < place) low = middle + 1;
       else high = middle;
     }
-    return low;
+    return 2 * low;
   }
 }
 
-/** Spans in a span. Most values last a few steps: the flatter the tree, the fewer spans hold them. */
-const FAN_OUT = 8;
-
-/** What is taken in any of its steps; and, by values that last at least as long, in all of them: of a single step the same. */
-interface Span {
-  readonly any: Runs;
-  readonly all: Runs;
-}
+/** Eight spans in a span. Most values last a few steps: the flatter the tree, the fewer spans hold them. */
+const BITS = 3;
+const LAST = (1 << BITS) - 1;
 
 export class Occupancy {
-  /** By level, then by place: spans[0] are single steps. Absent: nothing is taken there. */
-  private readonly spans: (Span | undefined)[][] = [];
-  /** What was looked up last. */
-  private readonly covering: Span[] = [];
+  /** By level, then by place, of a span: what is taken in any of its steps. The first level is single steps. Absent: nothing is. */
+  private readonly any: (Runs | undefined)[][] = [];
+  /** What values that last at least as long as the span take in all of its steps: of a single step the same. */
+  private readonly all: (Runs | undefined)[][] = [];
+  /** Those that a question is about. */
   private readonly runs: Runs[] = [];
 
   /** @param steps how many there are: 0 to steps - 1 */
   constructor(steps: number) {
-    for (let count = Math.max(1, steps); ; count = Math.ceil(count / FAN_OUT)) {
-      this.spans.push(new Array(count).fill(undefined));
+    for (let count = Math.max(1, steps); ; count = (count + LAST) >> BITS) {
+      const any = new Array(count).fill(undefined);
+      this.all.push(this.any.length === 0 ? any : new Array(count).fill(undefined));
+      this.any.push(any);
       if (count === 1) break;
     }
   }
 
   /** The lowest offset at which `size` bytes are free from step `from` to step `to`. */
   lowest(from: number, to: number, size: number): number {
-    const { runs, covering } = this;
-    this.cover(from, to, false);
+    const { runs, all } = this;
     runs.length = 0;
-    for (let i = 0; i < covering.length; i++) runs.push(covering[i].any);
+    this.cover(from, to, false);
     // What lasts longer than the spans that cover these steps is kept by larger ones.
-    let a = Math.floor(from / FAN_OUT);
-    let b = Math.floor(to / FAN_OUT);
-    for (let level = 1; level < this.spans.length; level++) {
-      const first = this.spans[level][a];
-      const last = this.spans[level][b];
-      if (first) runs.push(first.all);
-      if (last && last !== first) runs.push(last.all);
-      a = Math.floor(a / FAN_OUT);
-      b = Math.floor(b / FAN_OUT);
+    for (let level = 1, a = from >> BITS, b = to >> BITS; level < all.length; level++, a >>= BITS, b >>= BITS) {
+      const first = all[level][a];
+      const last = all[level][b];
+      if (first) runs.push(first);
+      if (last && last !== first) runs.push(last);
     }
+    for (let i = 0; i < runs.length; i++) runs[i].rewind();
     let offset = 0;
-    // Until all agree.
-    for (let i = 0, agreed = 0; agreed < runs.length; i = i + 1 === runs.length ? 0 : i + 1) {
-      const fit = runs[i].fit(offset, size);
-      agreed = fit === offset ? agreed + 1 : 1;
+    // Until all agree, what lasts longest first. Who raised it is asked first from then on: often a few take turns.
+    for (let i = runs.length - 1; i >= 0; i--) {
+      const asked = runs[i];
+      const fit = asked.fit(offset, size);
+      if (fit === offset) continue;
       offset = fit;
+      for (; i + 1 < runs.length; i++) runs[i] = runs[i + 1];
+      runs[i] = asked;
     }
     return offset;
   }
@@ -109,47 +132,42 @@ export class Occupancy {
   /** Takes the bytes [begin, end) from step `from` to step `to`. */
   take(from: number, to: number, begin: number, end: number): void {
     if (begin === end) return;
+    const { runs, any } = this;
+    runs.length = 0;
     this.cover(from, to, true);
-    for (const { any, all } of this.covering) {
-      any.add(begin, end);
-      if (all !== any) all.add(begin, end);
-    }
     // Larger spans that are covered in part.
-    let a = Math.floor(from / FAN_OUT);
-    let b = Math.floor(to / FAN_OUT);
-    for (let level = 1; level < this.spans.length; level++) {
-      this.span(level, a).any.add(begin, end);
-      if (a !== b) this.span(level, b).any.add(begin, end);
-      a = Math.floor(a / FAN_OUT);
-      b = Math.floor(b / FAN_OUT);
+    for (let level = 1, a = from >> BITS, b = to >> BITS; level < any.length; level++, a >>= BITS, b >>= BITS) {
+      this.make(any[level], a);
+      if (a !== b) this.make(any[level], b);
+    }
+    for (let i = 0; i < runs.length; i++) runs[i].add(begin, end);
+  }
+
+  /**
+   * Finds the fewest spans that hold exactly the steps `from` to `to`: what is taken in any step of them, or, to `take`, all that
+   * is known of them, which is made where it is absent.
+   */
+  private cover(from: number, to: number, take: boolean): void {
+    for (let level = 0, a = from, b = to; a <= b; level++, a >>= BITS, b = ((b + 1) >> BITS) - 1) {
+      for (; a <= b && (a & LAST) !== 0; a++) this.visit(level, a, take);
+      for (; a <= b && (b & LAST) !== LAST; b--) this.visit(level, b, take);
     }
   }
 
-  private span(level: number, place: number): Span {
-    let span = this.spans[level][place];
-    if (!span) {
-      const any = new Runs();
-      span = { any, all: level === 0 ? any : new Runs() };
-      this.spans[level][place] = span;
-    }
-    return span;
+  private visit(level: number, place: number, take: boolean): void {
+    const any = this.any[level];
+    if (take) {
+      this.make(any, place);
+      if (level > 0) this.make(this.all[level], place);
+    } else if (any[place]) this.runs.push(any[place]);
   }
 
-  /** Finds the fewest spans that hold exactly the steps `from` to `to`; those that are absent are made, or left out. */
-  private cover(from: number, to: number, make: boolean): void {
-    this.covering.length = 0;
-    let a = from;
-    let b = to;
-    for (let level = 0; a <= b; level++) {
-      for (; a <= b && a % FAN_OUT !== 0; a++) this.visit(level, a, make);
-      for (; a <= b && b % FAN_OUT !== FAN_OUT - 1; b--) this.visit(level, b, make);
-      a /= FAN_OUT;
-      b = (b + 1) / FAN_OUT - 1;
+  private make(list: (Runs | undefined)[], place: number): void {
+    let own = list[place];
+    if (!own) {
+      own = new Runs();
+      list[place] = own;
     }
-  }
-
-  private visit(level: number, place: number, make: boolean): void {
-    const span = make ? this.span(level, place) : this.spans[level][place];
-    if (span) this.covering.push(span);
+    this.runs.push(own);
   }
 }

@@ -13,9 +13,8 @@ import { DUE } from '../kernels/gpu/inverse-batch.js';
 import type { Round } from '../kernels/gpu/inverse-wide.js';
 import type { Aliases } from '../kernels/grow.js';
 import type { Region } from '../kernels/region.js';
-import type { Unplaced } from './arenas.js';
+import type { PlannedBuffer } from './arenas.js';
 import type { BatchPlan } from './inverse-batches.js';
-import type { Interval } from './memory-plan.js';
 import { placeState, rootOf } from './storage.js';
 
 export interface Fused {
@@ -45,7 +44,7 @@ export interface FunctionPlan {
   readonly bufferName: (v: Value) => string;
   readonly steps: readonly PlannedStep[];
   readonly batches: readonly Batch[];
-  readonly buffers: readonly (Unplaced & { readonly interval: Interval })[];
+  readonly buffers: readonly PlannedBuffer[];
 }
 
 export function printSource(loc: Loc): string {
@@ -75,31 +74,32 @@ export function planFunction(
   const regions = groups.flatMap((g) => g.regions);
   const root = rootOf(aliasOf);
   const storage = placeState(func, regions, aliasOf);
-  const reads = new Set<Value>(func.reads);
   const last = new ValueMap<number>();
-  /** Values with bytes of their own, unless they are aliases or state, each with the first step in which they must last. */
-  const made: { readonly value: Value; readonly from: number }[] = [];
-  let count = 0;
-  const spans = groups.map(({ batch }) => {
-    const from = count;
-    count += batch ? batch.rounds.reduce((n, r) => n + r.kernels.length, 0) : 1;
-    return { from, to: count - 1 };
-  });
-  const end = count + storage.copies.length;
-  for (const value of func.inputs) made.push({ value, from: -1 });
-  groups.forEach(({ regions: members }, g) => {
-    const { from, to } = spans[g];
-    for (const region of members) {
-      for (const v of region.inputs) last.set(root(v), to);
-      for (const v of region.outputs) {
-        made.push({ value: v, from });
-        if (last.get(v) === undefined) last.set(v, to);
+  /** What has bytes of its own, unless it is an alias or state; and the first step in which each must last. */
+  const made: Value[] = [...func.inputs];
+  const since: number[] = made.map(() => -1);
+  /** By group: its first step; behind them, the first copy. */
+  const begins = new Int32Array(groups.length + 1);
+  for (let g = 0; g < groups.length; g++) {
+    const { regions: members, batch } = groups[g];
+    begins[g + 1] = begins[g] + (batch ? batch.rounds.reduce((n, r) => n + r.kernels.length, 0) : 1);
+    const to = begins[g + 1] - 1;
+    for (let m = 0; m < members.length; m++) {
+      const { inputs, outputs } = members[m];
+      for (let i = 0; i < inputs.length; i++) last.set(root(inputs[i]), to);
+      for (let i = 0; i < outputs.length; i++) {
+        made.push(outputs[i]);
+        since.push(begins[g]);
+        if (last.get(outputs[i]) === undefined) last.set(outputs[i], to);
       }
     }
-  });
+  }
+  const end = begins[groups.length] + storage.copies.length;
   for (const o of func.outputs) last.set(root(o.value), end);
   for (const c of storage.copies) last.set(root(c.from), end);
 
+  const reads = new ValueMap<true>();
+  for (let i = 0; i < func.reads.length; i++) reads.set(func.reads[i], true);
   const nameOf = (r: Value): string => {
     if (reads.has(r)) return r.name;
     const state = storage.inState.get(r);
@@ -119,16 +119,15 @@ export function planFunction(
     return name;
   };
   const outputs = new Set(func.outputs.map((o) => root(o.value)));
-  const inputs = new Set<Value>(func.inputs);
-  const buffers: (Unplaced & { readonly interval: Interval })[] = [];
-  for (const { value: v, from } of made) {
+  const buffers: PlannedBuffer[] = [];
+  for (let i = 0; i < made.length; i++) {
+    const v = made[i];
     if (aliasOf.get(v) || storage.inState.has(v)) continue;
-    const name = bufferName(v);
-    const bytes = storedBytes(v.type);
-    const role: Buffer['role'] = inputs.has(v) ? 'input' : outputs.has(v) ? 'output' : 'transient';
+    const from = since[i];
+    const role: Buffer['role'] = from < 0 ? 'input' : outputs.has(v) ? 'output' : 'transient';
     const { dtype, layout } = v.type;
-    const interval = { name, bytes, from, to: last.get(v) ?? from };
-    buffers.push({ name, dtype, layout, shape: concrete(v.type.shape), bytes, role, interval });
+    const [shape, bytes] = [concrete(v.type.shape), storedBytes(v.type)];
+    buffers.push({ name: bufferName(v), dtype, layout, shape, bytes, role, from, to: last.get(v) ?? from });
   }
 
   /** A buffer of the function's own. */
@@ -137,10 +136,10 @@ export function planFunction(
     dtype: DType,
     length: number,
     role: Buffer['role'],
-    span: Omit<Interval, 'name' | 'bytes'>,
+    { from, to }: { readonly from: number; readonly to: number },
   ) => {
     const bytes = length * bytesPerElement[dtype];
-    buffers.push({ name, dtype, layout: 'dense', shape: [length], bytes, role, interval: { name, bytes, ...span } });
+    buffers.push({ name, dtype, layout: 'dense', shape: [length], bytes, role, from, to });
     return name;
   };
   const batches: Batch[] = [];
@@ -172,26 +171,31 @@ export function planFunction(
       })),
     );
   };
-  const steps = groups.flatMap(({ regions: members, batch }, g): PlannedStep[] => {
-    if (batch) return batchSteps(members, batch, spans[g]);
+  const argsOf = ({ inputs, outputs }: Region): string[] => {
+    const args: string[] = [];
+    for (let i = 0; i < inputs.length; i++) args.push(bufferName(inputs[i]));
+    for (let i = 0; i < outputs.length; i++) args.push(bufferName(outputs[i]));
+    return args;
+  };
+  const steps: PlannedStep[] = [];
+  for (let g = 0; g < groups.length; g++) {
+    const { regions: members, batch } = groups[g];
     const [region] = members;
-    const at = spans[g].from;
-    const argsOf = (r: Region): string[] => [...r.inputs, ...r.outputs].map(bufferName);
-    if (members.length > 1)
-      return [{ ...joined(members.map((r) => ({ region: r, args: argsOf(r) }))), guard: region.guard }];
-    const kernel = kernelFor(region);
-    const args = argsOf(region);
-    const scratch = kernel.params
-      .slice(args.length)
-      .map((p) => own(`${func.name}.s${at}.${p.name}`, p.type, p.length, 'transient', { from: at, to: at }));
-    return [{ kernel, args: [...args, ...scratch], source: sourceOf(region), guard: region.guard }];
-  });
-  const copies = storage.copies.map(
-    (c): PlannedStep => ({
-      kernel: copyKernel(c.from),
-      args: [bufferName(c.from), c.state],
-      source: printSource(c.from.loc),
-    }),
-  );
-  return { func, steps: [...steps, ...copies], batches, buffers, bufferName };
+    const from = begins[g];
+    if (batch) steps.push(...batchSteps(members, batch, { from, to: begins[g + 1] - 1 }));
+    else if (members.length > 1)
+      steps.push({ ...joined(members.map((r) => ({ region: r, args: argsOf(r) }))), guard: region.guard });
+    else {
+      const kernel = kernelFor(region);
+      const args = argsOf(region);
+      for (let i = args.length; i < kernel.params.length; i++) {
+        const { name, type, length } = kernel.params[i];
+        args.push(own(`${func.name}.s${from}.${name}`, type, length, 'transient', { from, to: from }));
+      }
+      steps.push({ kernel, args, source: sourceOf(region), guard: region.guard });
+    }
+  }
+  for (const { from, state } of storage.copies)
+    steps.push({ kernel: copyKernel(from), args: [bufferName(from), state], source: printSource(from.loc) });
+  return { func, steps, batches, buffers, bufferName };
 }
