@@ -90,8 +90,8 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
   /** Of the node at hand: the nodes that are recomputed for it, itself included, and the values that they read from memory. */
   const cone: Cone = { nodes: [], leaves: [] };
   const visitOperands = (rank: number): void => {
-    for (let i = 0; i < operands[rank].length; i++) {
-      const v = operands[rank][i];
+    for (let k = operands.begin[rank]; k < operands.begin[rank + 1]; k++) {
+      const v = operands.all[k];
       const from = definition[v];
       if (from < 0 || choice[from] !== INLINED) {
         if (valueSeen[v] === cones) continue;
@@ -189,14 +189,14 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
   for (let rank = 0; rank < nodes.length; rank++) {
     if (choice[rank] !== STORED) continue;
     const node = nodes[rank];
-    const [first, second] = operands[rank];
+    const first = operands.begin[rank];
     if (node.op === 'reshape') {
-      share(result[rank], first);
+      share(result[rank], operands.all[first]);
       continue;
     }
     if (node.op === 'refresh') {
-      share(result[rank], second);
-      regionOf[result[rank]] = producerOf(first);
+      share(result[rank], operands.all[first + 1]);
+      regionOf[result[rank]] = producerOf(operands.all[first]);
       continue;
     }
     findCone(rank);
@@ -245,13 +245,13 @@ function finish(
       const rank = ranks[n];
       const node = nodes[rank];
       // A reshape of what lies in memory is the same memory under another shape.
-      if (node.op === 'reshape' && computed[operands[rank][0]] !== i + 1 && rank !== region.seed) {
+      if (node.op === 'reshape' && computed[operands.all[operands.begin[rank]]] !== i + 1 && rank !== region.seed) {
         aliasOf.set(node.results[0], node.operands[0]);
         continue;
       }
       own.push(node);
-      for (let k = 0; k < operands[rank].length; k++) {
-        const o = operands[rank][k];
+      for (let k = operands.begin[rank]; k < operands.begin[rank + 1]; k++) {
+        const o = operands.all[k];
         if (computed[o] === i + 1 || read[o] === i + 1) continue;
         read[o] = i + 1;
         inputs.push(values[o]);

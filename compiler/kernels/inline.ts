@@ -29,12 +29,14 @@ function keptValues(func: Func, { nodes, numbers, definition, operands, values }
     if (kept[v]) return;
     kept[v] = 1;
     const from = definition[v];
-    if (from >= 0 && nodes[from].op === 'reshape') keep(operands[from][0]);
+    if (from >= 0 && nodes[from].op === 'reshape') keep(operands.all[operands.begin[from]]);
   };
   const keepValue = (v: Value): void => keep(numbers.get(v)!);
   for (const o of func.outputs) keepValue(o.value);
   for (const u of func.updates) keepValue(u.value);
-  for (let rank = 0; rank < nodes.length; rank++) if (nodes[rank].op === 'refresh') operands[rank].forEach(keep);
+  for (let rank = 0; rank < nodes.length; rank++)
+    if (nodes[rank].op === 'refresh')
+      for (let k = operands.begin[rank]; k < operands.begin[rank + 1]; k++) keep(operands.all[k]);
   return kept;
 }
 
@@ -53,13 +55,20 @@ function epilogueAnchors({ nodes, anchor, elementwise, operands, result, definit
     }
     if (!elementwise[rank] && node.op !== 'reshape') continue;
     let latest = -1;
-    for (let i = 0; i < operands[rank].length; i++) {
-      const o = operands[rank][i];
+    const begin = operands.begin[rank];
+    const end = operands.begin[rank + 1];
+    for (let k = begin; k < end; k++) {
+      const o = operands.all[k];
       const a = anchors[o];
       if (a > latest && count[o] === count[own] && nodes[a].guard === node.guard) latest = a;
     }
     if (latest < 0) continue;
-    if (operands[rank].every((o) => anchors[o] === latest || definition[o] < latest)) anchors[own] = latest;
+    let ready = true;
+    for (let k = begin; k < end; k++) {
+      const o = operands.all[k];
+      if (anchors[o] !== latest && definition[o] >= latest) ready = false;
+    }
+    if (ready) anchors[own] = latest;
   }
   return anchors;
 }
@@ -77,8 +86,10 @@ const scalarBudget = (sites: number): number => (sites <= 3 ? 16 : 3);
  */
 function repeatBudget({ operands, result, count }: Ranking, rank: number, sites: number): number {
   if (sites <= 1) return ONCE;
-  const large = operands[rank].filter((o, i, all) => count[o] === count[result[rank]] && all.indexOf(o) === i).length;
-  return large <= 1 ? 2 : sites === 2 ? 2 : sites === 3 ? 1 : 0;
+  const large = new Set<number>();
+  for (let k = operands.begin[rank]; k < operands.begin[rank + 1]; k++)
+    if (count[operands.all[k]] === count[result[rank]]) large.add(operands.all[k]);
+  return large.size <= 1 ? 2 : sites === 2 ? 2 : sites === 3 ? 1 : 0;
 }
 
 /** Constant along the loops of the larger consumer, so mostly hoisted out of them. */
@@ -135,7 +146,9 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     let keptHere = false;
     for (let r = 0; r < node.results.length; r++) if (kept[own + r]) keptHere = true;
     if (anchor[rank] || node.op === 'refresh') {
-      for (let r = 0; r < node.results.length && !keptHere; r++) keptHere = users[own + r].some(isNeeded);
+      // Users of the results lie one behind the other.
+      const end = users.begin[own + node.results.length];
+      for (let k = users.begin[own]; k < end && !keptHere; k++) keptHere = isNeeded(users.all[k]);
       return keptHere ? '' : undefined;
     }
     if (keptHere) return 'it is a result of the function';
@@ -144,8 +157,8 @@ export function chooseInlined(func: Func, ranking: Ranking): Inlining {
     let budget = ONCE;
     let heavy = false;
     let home = -1;
-    for (let i = 0; i < users[own].length; i++) {
-      const u = users[own][i];
+    for (let k = users.begin[own]; k < users.begin[own + 1]; k++) {
+      const u = users.all[k];
       if (!isNeeded(u)) continue;
       const user = nodes[u];
       const demand = demands[u];
@@ -209,7 +222,7 @@ export function chooseNothing(func: Func, ranking: Ranking): Inlining {
   for (let rank = nodes.length - 1; rank >= 0; rank--) {
     if (!nodes[rank].results.some((_, r) => needed[result[rank] + r])) continue;
     choice[rank] = STORED;
-    for (const o of operands[rank]) needed[o] = 1;
+    for (let k = operands.begin[rank]; k < operands.begin[rank + 1]; k++) needed[operands.all[k]] = 1;
   }
   return { choice, why: nodes.map(() => 'fusion is off'), kept };
 }

@@ -8,6 +8,12 @@ import { storedCount } from '../../ir/types.js';
 import { ValueMap } from '../../ir/value-map.js';
 import { isAnchor } from './archetype.js';
 
+/** Lists of numbers, one behind the other: list `i` lies in `all` from begin[i] to begin[i + 1]. */
+export interface Lists {
+  readonly begin: Int32Array;
+  readonly all: Int32Array;
+}
+
 export interface Ranking {
   /** By rank. */
   readonly nodes: readonly Node[];
@@ -18,11 +24,11 @@ export interface Ranking {
   /** By rank: whether the op is elementwise. */
   readonly elementwise: Uint8Array;
   /** By rank: numbers of the operands. */
-  readonly operands: readonly (readonly number[])[];
+  readonly operands: Lists;
   /** By rank: number of the first result; further ones follow. */
   readonly result: Int32Array;
-  /** By value: ranks of the nodes that read it, ascending. */
-  readonly users: readonly (readonly number[])[];
+  /** By value: ranks of the nodes that read it, each once, ascending. */
+  readonly users: Lists;
   readonly values: readonly Value[];
   readonly numbers: Pick<ValueMap<number>, 'get'>;
   /** By value: rank of the node that computes it, -1 for inputs and state as found. */
@@ -31,32 +37,35 @@ export interface Ranking {
   readonly count: Float64Array;
 }
 
-const nobody: readonly number[] = [];
-
 export function rankNodes(func: Func): Ranking {
   const values: Value[] = [...func.inputs, ...func.reads];
   const numbers = new ValueMap<number>();
   for (let v = 0; v < values.length; v++) numbers.set(values[v], v);
   const size = func.nodes.length;
   let total = values.length;
-  for (let i = 0; i < size; i++) total += func.nodes[i].results.length;
+  let uses = 0;
+  for (let i = 0; i < size; i++) {
+    total += func.nodes[i].results.length;
+    uses += func.nodes[i].operands.length;
+  }
   // First by place in the function, then by rank.
-  const read = new Array<readonly number[]>(size);
+  const read = listsOf(size, uses);
   const made = new Int32Array(size);
   /** By value: nodes that read it. */
   const readers = new Int32Array(total);
   const depth = new Int32Array(total);
   const layers: number[] = [];
   const depthOf = new Int32Array(size);
-  for (let i = 0; i < size; i++) {
+  for (let i = 0, at = 0; i < size; i++) {
     const node = func.nodes[i];
-    const own = node.operands.map((o) => numbers.get(o)!);
     let d = 0;
-    for (let k = 0; k < own.length; k++) {
-      d = Math.max(d, depth[own[k]]);
-      if (own.indexOf(own[k]) === k) readers[own[k]]++;
+    for (let k = 0; k < node.operands.length; k++, at++) {
+      const o = numbers.get(node.operands[k])!;
+      read.all[at] = o;
+      if (depth[o] > d) d = depth[o];
+      if (isFirst(read, i, at)) readers[o]++;
     }
-    read[i] = own;
+    read.begin[i + 1] = at;
     depthOf[i] = d;
     layers[d] = (layers[d] ?? 0) + 1;
     made[i] = values.length;
@@ -76,30 +85,42 @@ export function rankNodes(func: Func): Ranking {
   for (let i = 0; i < size; i++) position[layers[depthOf[i]]++] = i;
 
   const nodes = new Array<Node>(size);
-  const operands = new Array<readonly number[]>(size);
+  const operands = listsOf(size, uses);
   const result = new Int32Array(size);
   const anchor = new Uint8Array(size);
   const elementwise = new Uint8Array(size);
   const definition = new Int32Array(total).fill(-1);
-  const users = new Array<readonly number[] | number[]>(total).fill(nobody);
-  const filled = new Int32Array(total);
-  for (let rank = 0; rank < size; rank++) {
+  const users = listsOf(total, uses);
+  for (let v = 0; v < total; v++) users.begin[v + 1] = users.begin[v] + readers[v];
+  const filled = users.begin.slice();
+  for (let rank = 0, at = 0; rank < size; rank++) {
     const i = position[rank];
     const node = func.nodes[i];
     nodes[rank] = node;
-    operands[rank] = read[i];
     result[rank] = made[i];
     anchor[rank] = Number(isAnchor(node));
     elementwise[rank] = Number(ops[node.op].fuse === 'elementwise');
     for (let r = 0; r < node.results.length; r++) definition[made[i] + r] = rank;
-    for (let k = 0; k < read[i].length; k++) {
-      const o = read[i][k];
-      if (read[i].indexOf(o) !== k) continue;
-      if (filled[o] === 0) users[o] = new Array<number>(readers[o]);
-      (users[o] as number[])[filled[o]++] = rank;
+    for (let k = read.begin[i]; k < read.begin[i + 1]; k++, at++) {
+      const o = read.all[k];
+      operands.all[at] = o;
+      if (isFirst(read, i, k)) users.all[filled[o]++] = rank;
     }
+    operands.begin[rank + 1] = at;
   }
   const count = new Float64Array(total);
   for (let v = 0; v < total; v++) count[v] = storedCount(values[v].type);
   return { nodes, position, anchor, elementwise, operands, result, users, values, numbers, definition, count };
+}
+
+/** @param length of all lists together, at most */
+const listsOf = (count: number, length: number): Lists => ({
+  begin: new Int32Array(count + 1),
+  all: new Int32Array(length),
+});
+
+/** Whether list `list` does not hold its number at `at` before. */
+function isFirst({ begin, all }: Lists, list: number, at: number): boolean {
+  for (let k = begin[list]; k < at; k++) if (all[k] === all[at]) return false;
+  return true;
 }
