@@ -76,11 +76,11 @@ function verifyStep(
     if (!b) throw new Error(`${what} takes ${name}, which is no buffer`);
     return b;
   });
-  for (const variant of step.variants) {
-    if (!infos.has(variant.kernel)) throw new Error(`${what} runs ${variant.kernel}, which is not in the kernel table`);
-    const kernel = kernels.get(variant.kernel);
+  for (const name of step.variants) {
+    if (!infos.has(name)) throw new Error(`${what} runs ${name}, which is not in the kernel table`);
+    const kernel = kernels.get(name);
     if (!kernel) {
-      if (kernels.size > 0) throw new Error(`${what} runs ${variant.kernel}, which has no code`);
+      if (kernels.size > 0) throw new Error(`${what} runs ${name}, which has no code`);
       continue;
     }
     if (kernel.params.length !== args.length)

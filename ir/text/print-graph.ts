@@ -50,8 +50,6 @@ const parameterRow = ({ name, trainable, rule, why }: ParameterReport): string[]
 function printFunc(func: Func, level: string, to: Lines): void {
   to(`${level} @${writeName(func.name)} (`);
   columns(to, func.inputs, valueRow, [48]);
-  to(') reads (');
-  columns(to, func.reads, valueRow, [48]);
   to(') {');
   columns(to, func.nodes, nodeRow, [40, 48, 24]);
   for (const o of func.outputs) to(`  return ${writeLabel(o.name)} = ${writeName(o.value.name)}`);
