@@ -4,7 +4,7 @@
 import type { Buffer, KernelInfo, Program, ProgramFunction, Requirement, Segment, Step } from '../program.js';
 import { replicated } from '../types.js';
 import { type Lines, textOf } from './lines.js';
-import { columns, writeLabel, writeName, writeNumber, writeType } from './write.js';
+import { columns, writeLabel, writeName, writeNames, writeNumber, writeType } from './write.js';
 
 function bufferRow(b: Buffer): string[] {
   const type = writeType({ dtype: b.dtype, shape: b.shape, layout: b.layout, placement: replicated });
@@ -20,7 +20,7 @@ function kernelRow(k: KernelInfo): string[] {
     writeName(k.name),
     `grid=${writeNumber(k.grid)} scratch=${writeNumber(k.scratch)}${dispatch(k)} access [${k.access.join(', ')}]`,
     `flops=${writeNumber(k.flops)} bytes=${writeNumber(k.bytes)} cost=${writeNumber(k.cost)}${requires(k.requires)}`,
-    `computes [${k.computes.map(writeName).join(', ')}]`,
+    `computes ${writeNames(k.computes)}`,
     `source ${JSON.stringify(k.source)} stopped ${JSON.stringify(k.stopped)}`,
   ];
 }
@@ -34,7 +34,7 @@ function requires({ features, limits }: Requirement): string {
 const stepRow = ({ slot, variants, args, source }: Step): string[] => [
   `${writeName(slot)}:`,
   variants.map(writeName).join(' else '),
-  `[${args.map(writeName).join(', ')}]`,
+  writeNames(args),
   `source ${JSON.stringify(source)}`,
 ];
 

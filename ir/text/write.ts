@@ -12,6 +12,12 @@ export function writeName(name: string): string {
   return isPlainName(name) ? name : JSON.stringify(name);
 }
 
+export function writeNames(names: readonly string[]): string {
+  let text = '[';
+  for (let i = 0; i < names.length; i++) text += (i > 0 ? ', ' : '') + writeName(names[i]);
+  return `${text}]`;
+}
+
 /** A guard or an output: `due(conv1.weight.A)` with its argument quoted on its own where it must be. */
 export function writeLabel(label: string): string {
   const call = /^([A-Za-z_]\w*)\((.*)\)$/s.exec(label);
@@ -55,10 +61,10 @@ export function writeType(t: TensorType): string {
 
 function typeText(t: TensorType): string {
   const packed = t.layout === 'packed-lower';
-  const kind = packed ? (t.dtype === 'f32' ? 'sym' : `sym.${t.dtype}`) : t.dtype;
-  const dims = (packed ? t.shape.slice(0, -1) : t.shape).map(writeDim);
-  const owner = t.placement.kind === 'owner' ? `@owner(${t.placement.rank})` : '';
-  return `${kind}[${dims.join(',')}]${owner}`;
+  const count = packed ? t.shape.length - 1 : t.shape.length;
+  let text = `${packed ? (t.dtype === 'f32' ? 'sym' : `sym.${t.dtype}`) : t.dtype}[`;
+  for (let i = 0; i < count; i++) text += `${i > 0 ? ',' : ''}${writeDim(t.shape[i])}`;
+  return t.placement.kind === 'owner' ? `${text}]@owner(${t.placement.rank})` : `${text}]`;
 }
 
 function writeAttr(value: Attr): string {
@@ -69,14 +75,18 @@ function writeAttr(value: Attr): string {
       return writeName(value);
     case 'boolean':
       return String(value);
-    default:
-      return `[${(value as readonly (string | number)[]).map(writeAttr).join(', ')}]`;
+    default: {
+      let text = '[';
+      for (let i = 0; i < value.length; i++) text += (i > 0 ? ', ' : '') + writeAttr(value[i]);
+      return `${text}]`;
+    }
   }
 }
 
 export function writeAttrs(attrs: Attrs): string {
-  const entries = Object.entries(attrs).map(([k, v]) => `${writeName(k)}=${writeAttr(v)}`);
-  return `{${entries.join(', ')}}`;
+  let text = '{';
+  for (const key in attrs) text += `${text.length > 1 ? ', ' : ''}${writeName(key)}=${writeAttr(attrs[key])}`;
+  return `${text}}`;
 }
 
 const locName = (name: string): string => (isPlainLocName(name) ? name : JSON.stringify(name));
