@@ -189,7 +189,7 @@ function kernels(p: Program): KernelRow[] {
   const used = new Map<string, Record<string, number>>();
   for (const f of p.functions)
     for (const step of f.segments.flatMap((s) => s.steps)) {
-      const { kernel } = step.variants[0];
+      const [kernel] = step.variants;
       const counts = used.get(kernel) ?? {};
       counts[f.name] = (counts[f.name] ?? 0) + 1;
       used.set(kernel, counts);

@@ -51,6 +51,8 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
       access: z.array(z.enum(['read', 'readwrite'])),
       flops: z.number().nonnegative(),
       bytes: z.number().nonnegative(),
+      cost: z.number(),
+      requires: z.strictObject({ features: z.array(z.string()), limits: z.record(z.string(), z.number()) }),
       computes: z.array(z.string()),
       source: z.string(),
       stopped: z.string(),
@@ -76,18 +78,7 @@ export const programSchema: z.ZodType<Program> = z.strictObject({
           steps: z.array(
             z.strictObject({
               slot: name,
-              variants: z
-                .array(
-                  z.strictObject({
-                    kernel: name,
-                    requires: z.strictObject({
-                      features: z.array(z.string()),
-                      limits: z.record(z.string(), z.number()),
-                    }),
-                    cost: z.number(),
-                  }),
-                )
-                .min(1),
+              variants: z.array(name).min(1),
               args: z.array(name),
               source: z.string(),
             }),

@@ -46,7 +46,7 @@ export interface Func {
   readonly name: string;
   /** What the host gives with every call: data, targets, learning rate, ... */
   readonly inputs: readonly Value[];
-  /** State as found at entry; each value has the name of its entry in the module's state table. */
+  /** State as found at entry, in any order; each value has the name of its entry in the module's state table. */
   readonly reads: readonly Value[];
   readonly nodes: readonly Node[];
   readonly outputs: readonly Output[];

@@ -1,6 +1,6 @@
 /**
  * Program IR: what a device executes. Buffers have their place in a memory; a function is a list of segments;
- * a segment is skipped by the host while its guard is off; a step names a slot with one or more kernel variants,
+ * a segment is skipped by the host while its guard is off; a step names a slot with one or more kernels for it,
  * of which the runtime takes the first that the device can run.
  */
 export interface Memory {
@@ -29,17 +29,11 @@ export interface Requirement {
   readonly limits: Readonly<Record<string, number>>;
 }
 
-export interface Variant {
-  readonly kernel: string;
-  readonly requires: Requirement;
-  /** Modelled cost, seconds on the target's reference device. Lower first. */
-  readonly cost: number;
-}
-
 export interface Step {
   /** Position in the function's text, for example `s12`. */
   readonly slot: string;
-  readonly variants: readonly Variant[];
+  /** Names of kernels that all compute it. */
+  readonly variants: readonly string[];
   /** Buffers, in the order of the kernel's parameters. */
   readonly args: readonly string[];
   /** The user's source of what it computes; a kernel's own is that of the first step that needed it. */
@@ -85,6 +79,10 @@ export interface KernelInfo {
   readonly access: readonly ('read' | 'readwrite')[];
   readonly flops: number;
   readonly bytes: number;
+  /** Modelled seconds on the target's reference device. */
+  readonly cost: number;
+  /** What a device must have to run it. */
+  readonly requires: Requirement;
   /** The graph values that it computes, and the user's source they came from. */
   readonly computes: readonly string[];
   readonly source: string;

@@ -74,7 +74,7 @@ function verifyStep(
     args.push(b);
   }
   for (let v = 0; v < variants.length; v++) {
-    const name = variants[v].kernel;
+    const name = variants[v];
     if (!infos.has(name)) throw failure(func, step, `runs ${name}, which is not in the kernel table`);
     const kernel = kernels.get(name);
     if (!kernel) {

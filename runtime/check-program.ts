@@ -93,7 +93,7 @@ function checkSteps(program: Program, buffers: ReadonlyMap<string, Buffer>, need
     for (const step of f.segments.flatMap((s) => s.steps)) {
       const place = `${f.name}.${step.slot}`;
       for (const a of step.args) if (!buffers.has(a)) throw unknownBuffer(place, a);
-      for (const { kernel } of step.variants) {
+      for (const kernel of step.variants) {
         if (!kernels.has(kernel)) throw unknownKernel(place, kernel);
         const known = argumentCount.get(kernel) ?? step.args.length;
         if (known !== step.args.length) throw kernelArguments(place, kernel, step.args.length, known);

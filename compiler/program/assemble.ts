@@ -1,7 +1,7 @@
 /**
  * Module after fusion -> Program: every region becomes a step, equal regions share a kernel, every value gets a buffer, and
  * consecutive steps with one guard become a segment. Buffers lie in one memory of a CPU, or in several of a GPU, which also
- * binds them as it must. What follows from the printed kernel (grid, scratch) is filled in by the target.
+ * binds them as it must. What follows from the printed kernel (grid, scratch, what it requires) is filled in by the target.
  */
 import type { Func, Module, Node, Value } from '../../ir/graph.js';
 import { i32, type Kernel, load, loop, ref, store } from '../../ir/kernel.js';
@@ -64,7 +64,7 @@ export function assemble(
       const hint = region.anchor?.op ?? 'pointwise';
       kernel = lower(region, `k${kernels.size}_${hint}`);
       byKey[key] = kernel;
-      kernels.set(kernel.name, { kernel, info: describe(kernel, region) });
+      kernels.set(kernel.name, { kernel, info: describe(kernel, target, region) });
     }
     return kernel;
   };
@@ -92,7 +92,7 @@ export function assemble(
       loc: value.loc,
     };
     const info = {
-      ...describe(kernel),
+      ...describe(kernel, target),
       computes: ['copy'],
       stopped: 'state is still read after its new value is known',
     };
@@ -112,10 +112,10 @@ export function assemble(
     const source = sourceOf(members[0].region);
     if (known) return { kernel: known.kernel, args: [...places.keys()], source };
     const { kernel, args } = joinKernels(own, `k${kernels.size}_small`);
-    const infos = members.map(({ region }, i) => describe(own[i].kernel, region));
+    const infos = members.map(({ region }, i) => describe(own[i].kernel, target, region));
     const info = {
       ...infos[0],
-      ...describe(kernel),
+      ...describe(kernel, target),
       computes: [...new Set(infos.flatMap((n) => n.computes))],
       source: infos[0].source,
       stopped: `${members.length} small steps in one workgroup`,
@@ -126,12 +126,13 @@ export function assemble(
 
   const batchOf = (regions: readonly Region[]): BatchPlan => {
     const plan = lowerBatch(regions, `k${kernels.size}_damped_inverse`, inverses);
-    const info = describe(plan.rounds[0].kernels[0], regions[0]);
+    const info = describe(plan.rounds[0].kernels[0], target, regions[0]);
     const computes = countOps(regions.flatMap((r) => r.nodes));
     for (const kernel of new Set(plan.rounds.flatMap((r) => r.kernels))) {
       const { name, flops, bytes } = kernel;
+      const cost = modelledCost(kernel, target);
       const stopped = `inverses of ${regions.length} statistics share it`;
-      kernels.set(name, { kernel, info: { ...info, name, flops, bytes, computes, stopped } });
+      kernels.set(name, { kernel, info: { ...info, name, flops, bytes, cost, computes, stopped } });
     }
     return plan;
   };
@@ -182,17 +183,11 @@ export function assemble(
   const infos = new Map([...kernels.values()].map((e) => [e.kernel, e.info]));
   const binder = target === 'wasm' ? undefined : new Binder(new Map(placement.buffers.map((b) => [b.name, b])));
   const finished = new Map<Kernel, KernelInfo>();
-  const requires = target === 'wasm' ? { features: ['simd128'], limits: {} } : { features: [], limits: {} };
   const functions = plans.map((plan, n) =>
     toFunction(plan, placement.waves?.[n], ({ kernel, args, source }, index) => {
       const bound = binder?.bind(kernel, args) ?? { kernel, args };
       if (!finished.has(bound.kernel)) finished.set(bound.kernel, { ...infos.get(kernel)!, name: bound.kernel.name });
-      return {
-        slot: `s${index}`,
-        variants: [{ kernel: bound.kernel.name, requires, cost: modelledCost(kernel, target) }],
-        args: bound.args,
-        source,
-      };
+      return { slot: `s${index}`, variants: [bound.kernel.name], args: bound.args, source };
     }),
   );
   const peak = placement.memories.reduce((n, m) => n + m.bytes, 0);
@@ -236,7 +231,7 @@ function placeInOne(
   return { memories: [{ name: MEMORY, bytes: at + peak }], buffers };
 }
 
-function describe(kernel: Kernel, region?: Region): KernelInfo {
+function describe(kernel: Kernel, target: Target, region?: Region): KernelInfo {
   return {
     name: kernel.name,
     grid: 1,
@@ -244,6 +239,8 @@ function describe(kernel: Kernel, region?: Region): KernelInfo {
     access: [],
     flops: kernel.flops,
     bytes: kernel.bytes,
+    cost: modelledCost(kernel, target),
+    requires: { features: [], limits: {} },
     computes: region ? countOps(region.nodes) : [],
     source: printSource(region?.anchor?.loc ?? kernel.loc),
     stopped: region?.stopped ?? '',

@@ -5,7 +5,7 @@
 import { shaderFile, WASM_MODULE } from '../../ir/artifact.js';
 import type { Func, Module } from '../../ir/graph.js';
 import type { Kernel } from '../../ir/kernel.js';
-import type { KernelInfo, Program, ProgramFunction, Segment, Variant } from '../../ir/program.js';
+import type { KernelInfo, Program } from '../../ir/program.js';
 import { verifyKernel, verifyProgram } from '../../ir/verify.js';
 import { lowerForGpu } from '../kernels/gpu/lower.js';
 import { type Lowering, lowerRegion } from '../kernels/lower.js';
@@ -42,7 +42,6 @@ export function lowerModule(
   const { files, infos } = form.print(kernels);
   const complete: Program = {
     ...program,
-    functions: target === 'wasm' && relaxedSimd ? program.functions.map(requireRelaxed) : program.functions,
     kernels: program.kernels.map((k) => {
       const info = infos.get(k.name);
       if (!info) throw new Error(`the target ${target} printed no kernel ${k.name}`);
@@ -53,19 +52,10 @@ export function lowerModule(
   return { program: complete, kernels, files };
 }
 
-function requireRelaxed(f: ProgramFunction): ProgramFunction {
-  const relaxed = (v: Variant): Variant => ({
-    ...v,
-    requires: { ...v.requires, features: [...v.requires.features, 'relaxed-simd'] },
-  });
-  const steps = (s: Segment) => s.steps.map((step) => ({ ...step, variants: step.variants.map(relaxed) }));
-  return { ...f, segments: f.segments.map((s) => ({ ...s, steps: steps(s) })) };
-}
-
 interface Printed {
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** By kernel: what only the printed text says. */
-  readonly infos: ReadonlyMap<string, Pick<KernelInfo, 'grid' | 'scratch' | 'access' | 'dispatch'>>;
+  readonly infos: ReadonlyMap<string, Pick<KernelInfo, 'grid' | 'scratch' | 'access' | 'dispatch' | 'requires'>>;
 }
 
 const accessOf = ({ params }: Kernel): KernelInfo['access'] =>
@@ -102,9 +92,12 @@ class WasmForm implements Form {
   print(kernels: readonly Kernel[]): Printed {
     const functions = kernels.map((k) => this.functionOf(k));
     const { bytes, info } = joinFunctions(functions, { shared: true, maximumPages: 65536 });
+    const requires = { features: ['simd128', ...(this.relaxed ? ['relaxed-simd'] : [])], limits: {} };
     return {
       files: new Map([[WASM_MODULE, bytes]]),
-      infos: new Map(info.map(({ name, grid, scratch }, i) => [name, { grid, scratch, access: accessOf(kernels[i]) }])),
+      infos: new Map(
+        info.map(({ name, grid, scratch }, i) => [name, { grid, scratch, access: accessOf(kernels[i]), requires }]),
+      ),
     };
   }
 }
@@ -117,7 +110,14 @@ function shaders(kernels: readonly Kernel[]): Printed {
   const infos = kernels.map((kernel) => {
     const workgroups = workgroupsOf(kernel);
     const grid = workgroups[0] * workgroups[1];
-    return [kernel.name, { grid, scratch: 0, access: accessOf(kernel), dispatch: { workgroups } }] as const;
+    const info = {
+      grid,
+      scratch: 0,
+      access: accessOf(kernel),
+      dispatch: { workgroups },
+      requires: { features: [], limits: {} },
+    };
+    return [kernel.name, info] as const;
   });
   return {
     files: new Map(kernels.map((k) => [shaderFile(k.name), encoder.encode(printWgsl(k))])),

@@ -14,30 +14,40 @@ export function textOf(print: (to: Lines) => void): string {
   return text;
 }
 
-/** Characters in a piece. */
-const PIECE = 1 << 16;
+/** Characters that are encoded at once. */
+const PIECE = 1 << 14;
+const CHUNK = 1 << 20;
 
 /** The text in UTF-8. */
 export function bytesOf(print: (to: Lines) => void): Uint8Array {
   const encoder = new TextEncoder();
-  const pieces: Uint8Array[] = [];
-  let piece = '';
+  const full: Uint8Array[] = [];
+  let chunk = new Uint8Array(CHUNK);
+  let used = 0;
   let length = 0;
-  const close = (): void => {
-    const bytes = encoder.encode(piece);
-    pieces.push(bytes);
-    length += bytes.length;
+  let piece = '';
+  const encode = (): void => {
+    // A character takes three bytes at most.
+    if (used + 3 * piece.length > chunk.length) {
+      full.push(chunk.subarray(0, used));
+      chunk = new Uint8Array(Math.max(CHUNK, 3 * piece.length));
+      used = 0;
+    }
+    const { written } = encoder.encodeInto(piece, chunk.subarray(used));
+    used += written;
+    length += written;
     piece = '';
   };
   print((line) => {
     piece += line;
     piece += '\n';
-    if (piece.length >= PIECE) close();
+    if (piece.length >= PIECE) encode();
   });
-  close();
+  encode();
+  full.push(chunk.subarray(0, used));
   const all = new Uint8Array(length);
   let at = 0;
-  for (const bytes of pieces) {
+  for (const bytes of full) {
     all.set(bytes, at);
     at += bytes.length;
   }

@@ -29,13 +29,12 @@ export const NAME = /[A-Za-z_]\w*(?:\.\w+|:\d+)*/;
 /** In locations, where file names and ONNX names need no quotes for their slashes. */
 export const LOC_NAME = /[\w./\-+$@]+/;
 
-const reserved = new Set<string>(reservedWords);
-const plainName = new RegExp(`^(?:${NAME.source})$`);
+const plainName = new RegExp(`^(?!(?:${reservedWords.join('|')})$)(?:${NAME.source})$`);
 const plainLocName = new RegExp(`^(?:${LOC_NAME.source})$`);
 
 /** Whether a name can stand in the text without quotes. */
 export function isPlainName(name: string): boolean {
-  return plainName.test(name) && !reserved.has(name);
+  return plainName.test(name);
 }
 
 export function isPlainLocName(name: string): boolean {

@@ -1,5 +1,6 @@
 /**
- * Reads a module from `.spn`. Values are made as they are declared, and every later mention of a name is that same value.
+ * Reads a module from `.spn`. Values are made as they are declared, and every later mention of a name is that same value. A name
+ * that is not declared is state: its value is made where the function first reads it.
  */
 import type { IToken } from 'chevrotain';
 import { repeatedName } from '../diagnostics/text.js';
@@ -40,7 +41,9 @@ interface Declaration {
 }
 
 class GraphParser extends Grammar {
+  private state = new Map<string, StateEntry>();
   private scope = new Map<string, Value>();
+  private reads: Value[] = [];
 
   constructor() {
     super();
@@ -55,10 +58,20 @@ class GraphParser extends Grammar {
     return value;
   }
 
+  private read(token: IToken): Value | undefined {
+    const entry = this.state.get(this.nameOf(token));
+    if (!entry) return undefined;
+    const value = this.define(token, entry.type, entry.loc);
+    this.reads.push(value);
+    return value;
+  }
+
   /** A name that must be defined already. */
   private value = this.RULE('value', (): Value => {
     const token = this.SUBRULE(this.nameToken);
-    return this.ACTION(() => this.scope.get(this.nameOf(token)) ?? this.unknown(token, 'value before this line'));
+    return this.ACTION(
+      () => this.scope.get(this.nameOf(token)) ?? this.read(token) ?? this.unknown(token, 'value before this line'),
+    );
   });
 
   private declaration = this.RULE('declaration', (): Declaration => {
@@ -208,12 +221,11 @@ class GraphParser extends Grammar {
     this.ACTION(() => {
       this.oneOf(word, [level]);
       this.scope = new Map();
+      this.reads = [];
     });
     this.CONSUME(marks.at);
     const name = this.SUBRULE(this.name);
     const inputs = this.SUBRULE(this.values);
-    this.CONSUME(words.reads);
-    const reads = this.SUBRULE1(this.values);
     this.CONSUME(marks.leftBrace);
     const nodes: Node[] = [];
     const outputs: Output[] = [];
@@ -222,7 +234,7 @@ class GraphParser extends Grammar {
     this.MANY1(() => outputs.push(this.SUBRULE(this.output)));
     this.MANY2(() => updates.push(this.SUBRULE(this.update)));
     this.CONSUME(marks.rightBrace);
-    return { name, inputs, reads, nodes, outputs, updates };
+    return { name, inputs, reads: this.reads, nodes, outputs, updates };
   });
 
   module = this.RULE('module', (): Module => {
@@ -238,6 +250,9 @@ class GraphParser extends Grammar {
     this.CONSUME(marks.leftBrace);
     this.MANY(() => state.push(this.SUBRULE(this.entry)));
     this.CONSUME(marks.rightBrace);
+    this.ACTION(() => {
+      this.state = new Map(state.map((e) => [e.name, e]));
+    });
     this.CONSUME(words.parameters);
     this.CONSUME1(marks.leftBrace);
     this.MANY1(() => parameters.push(this.SUBRULE(this.parameter)));

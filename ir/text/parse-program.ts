@@ -8,9 +8,9 @@ import type {
   Memory,
   Program,
   ProgramFunction,
+  Requirement,
   Segment,
   Step,
-  Variant,
 } from '../program.js';
 import type { TensorType } from '../types.js';
 import { Grammar } from './grammar.js';
@@ -83,13 +83,20 @@ class ProgramParser extends Grammar {
     this.CONSUME(words.bytes);
     this.CONSUME3(marks.assign);
     const bytes = this.SUBRULE3(this.number);
+    this.CONSUME(words.cost);
+    this.CONSUME4(marks.assign);
+    const cost = this.SUBRULE4(this.number);
+    const requires = this.SUBRULE(this.requirement);
     this.CONSUME(words.computes);
     const computes = this.SUBRULE(this.names);
     this.CONSUME(words.source);
     const source = this.SUBRULE(this.string);
     this.CONSUME(words.stopped);
     const stopped = this.SUBRULE1(this.string);
-    return { name, grid, scratch, access, flops, bytes, computes, source, stopped, ...(dispatch && { dispatch }) };
+    return {
+      ...{ name, grid, scratch, access, flops, bytes, cost, requires, computes, source, stopped },
+      ...(dispatch && { dispatch }),
+    };
   });
 
   private dispatch = this.RULE('dispatch', (): NonNullable<KernelInfo['dispatch']> => {
@@ -129,10 +136,8 @@ class ProgramParser extends Grammar {
     return list;
   });
 
-  /** What stands behind a kernel's name: `cost 0.002 requires simd, memory >= 65536`. */
-  private costs = this.RULE('costs', (kernel: string): Variant => {
-    this.CONSUME(words.cost);
-    const cost = this.SUBRULE(this.number);
+  /** `requires simd, memory >= 65536`, or nothing. */
+  private requirement = this.RULE('requirement', (): Requirement => {
     const features: string[] = [];
     const limits: [string, number][] = [];
     this.OPTION(() => {
@@ -150,22 +155,17 @@ class ProgramParser extends Grammar {
         },
       });
     });
-    return this.ACTION(() => ({ kernel, requires: { features, limits: Object.fromEntries(limits) }, cost }));
+    return this.ACTION(() => ({ features, limits: Object.fromEntries(limits) }));
   });
 
   private step = this.RULE('step', (): Step => {
     const slot = this.SUBRULE(this.name);
     this.CONSUME(marks.colon);
-    const first = this.SUBRULE1(this.name);
+    const variants: string[] = [];
+    this.AT_LEAST_ONE_SEP({ SEP: reserved.else, DEF: () => variants.push(this.SUBRULE1(this.name)) });
     const args = this.SUBRULE(this.names);
-    const variants = [this.SUBRULE(this.costs, { ARGS: [first] })];
     this.CONSUME(words.source);
     const source = this.SUBRULE(this.string);
-    this.MANY(() => {
-      this.CONSUME(reserved.else);
-      const next = this.SUBRULE2(this.name);
-      variants.push(this.SUBRULE1(this.costs, { ARGS: [next] }));
-    });
     return { slot, variants, args, source };
   });
 

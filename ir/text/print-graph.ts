@@ -5,7 +5,7 @@ import type { Attrs, Func, Module, Node, ParameterReport, StateEntry, Value } fr
 import { type Lines, textOf } from './lines.js';
 import { columns, sameLoc, writeAttrs, writeLabel, writeLoc, writeName, writeNumber, writeType } from './write.js';
 
-const loc = (v: { readonly loc: Value['loc'] }): string => `# ${writeLoc(v.loc)}`;
+const origin = (v: { readonly loc: Value['loc'] }): string => `# ${writeLoc(v.loc)}`;
 const declared = (v: Value): string => `${writeName(v.name)}: ${writeType(v.type)}`;
 
 function stateRow(e: StateEntry): string[] {
@@ -15,7 +15,7 @@ function stateRow(e: StateEntry): string[] {
     `${writeName(e.name)}: ${writeType(e.type)}`,
     e.role,
     `owner=${e.owner} lifetime=${e.lifetime} checkpoint=${e.checkpoint} init=${init}${of}`,
-    loc(e),
+    origin(e),
   ];
 }
 
@@ -24,21 +24,24 @@ function isEmpty(attrs: Attrs): boolean {
   return true;
 }
 
-function nodeRow({ op, operands, attrs, results, guard, loc: own }: Node): string[] {
+function nodeRow({ op, operands, attrs, results, guard, loc }: Node): string[] {
   let text = `= ${op}`;
   for (let i = 0; i < operands.length; i++) text += `${i > 0 ? ', ' : ' '}${writeName(operands[i].name)}`;
   // Braces show that a node without operands is complete; otherwise an empty list of attributes is left out.
   if (operands.length === 0 || !isEmpty(attrs)) text += ` ${writeAttrs(attrs)}`;
-  const further = results.every((r) => sameLoc(r.loc, own)) ? [] : results.map((r) => r.loc);
-  return [
-    results.length === 1 ? declared(results[0]) : results.map(declared).join(', '),
-    text,
-    guard === undefined ? '' : `when ${writeLabel(guard)}`,
-    `# ${further.length === 0 ? writeLoc(own) : [own, ...further].map(writeLoc).join('; ')}`,
-  ];
+  let values = declared(results[0]);
+  let own = true;
+  for (let i = 0; i < results.length; i++) {
+    if (i > 0) values += `, ${declared(results[i])}`;
+    if (!sameLoc(results[i].loc, loc)) own = false;
+  }
+  let from = `# ${writeLoc(loc)}`;
+  // All or none: the text says of no location whose it is.
+  if (!own) for (let i = 0; i < results.length; i++) from += `; ${writeLoc(results[i].loc)}`;
+  return [values, text, guard === undefined ? '' : `when ${writeLabel(guard)}`, from];
 }
 
-const valueRow = (v: Value): string[] => [declared(v), loc(v)];
+const valueRow = (v: Value): string[] => [declared(v), origin(v)];
 
 const parameterRow = ({ name, trainable, rule, why }: ParameterReport): string[] => [
   `${writeName(name)}:`,
@@ -50,8 +53,6 @@ const parameterRow = ({ name, trainable, rule, why }: ParameterReport): string[]
 function printFunc(func: Func, level: string, to: Lines): void {
   to(`${level} @${writeName(func.name)} (`);
   columns(to, func.inputs, valueRow, [48]);
-  to(') reads (');
-  columns(to, func.reads, valueRow, [48]);
   to(') {');
   columns(to, func.nodes, nodeRow, [40, 48, 24]);
   for (const o of func.outputs) to(`  return ${writeLabel(o.name)} = ${writeName(o.value.name)}`);

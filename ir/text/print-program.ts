@@ -1,10 +1,10 @@
 /**
  * A program as `.spn`: where its bytes lie, its kernels with their costs, and each function's steps in order.
  */
-import type { Buffer, KernelInfo, Program, ProgramFunction, Segment, Step, Variant } from '../program.js';
+import type { Buffer, KernelInfo, Program, ProgramFunction, Requirement, Segment, Step } from '../program.js';
 import { replicated } from '../types.js';
 import { type Lines, textOf } from './lines.js';
-import { columns, writeLabel, writeName, writeNumber, writeType } from './write.js';
+import { columns, writeLabel, writeName, writeNames, writeNumber, writeType } from './write.js';
 
 function bufferRow(b: Buffer): string[] {
   const type = writeType({ dtype: b.dtype, shape: b.shape, layout: b.layout, placement: replicated });
@@ -19,35 +19,30 @@ function kernelRow(k: KernelInfo): string[] {
   return [
     writeName(k.name),
     `grid=${writeNumber(k.grid)} scratch=${writeNumber(k.scratch)}${dispatch(k)} access [${k.access.join(', ')}]`,
-    `flops=${writeNumber(k.flops)} bytes=${writeNumber(k.bytes)}`,
-    `computes [${k.computes.map(writeName).join(', ')}]`,
+    `flops=${writeNumber(k.flops)} bytes=${writeNumber(k.bytes)} cost=${writeNumber(k.cost)}${requires(k.requires)}`,
+    `computes ${writeNames(k.computes)}`,
     `source ${JSON.stringify(k.source)} stopped ${JSON.stringify(k.stopped)}`,
   ];
 }
 
-function variant(v: Variant): string {
-  const features = v.requires.features.map(writeName);
-  const limits = Object.entries(v.requires.limits).map(
-    ([name, least]) => `${writeName(name)} >= ${writeNumber(least)}`,
-  );
-  const requires = [...features, ...limits];
-  return `cost ${writeNumber(v.cost)}${requires.length > 0 ? ` requires ${requires.join(', ')}` : ''}`;
+function requires({ features, limits }: Requirement): string {
+  const least = Object.entries(limits).map(([name, value]) => `${writeName(name)} >= ${writeNumber(value)}`);
+  const all = [...features.map(writeName), ...least];
+  return all.length > 0 ? ` requires ${all.join(', ')}` : '';
 }
 
-/** The first variant with the arguments and the source; on lines of their own, what runs where it cannot. */
-function stepRow({ step, place }: { readonly step: Step; readonly place: number }): string[] {
-  const v = step.variants[place];
-  if (place > 0) return ['  else', writeName(v.kernel), '', variant(v)];
-  const args = `[${step.args.map(writeName).join(', ')}]`;
-  return [`${writeName(step.slot)}:`, writeName(v.kernel), args, `${variant(v)} source ${JSON.stringify(step.source)}`];
-}
+const stepRow = ({ slot, variants, args, source }: Step): string[] => [
+  `${writeName(slot)}:`,
+  variants.map(writeName).join(' else '),
+  writeNames(args),
+  `source ${JSON.stringify(source)}`,
+];
 
 function printSegment(s: Segment, to: Lines): void {
   const guard = s.guard === undefined ? '' : ` when ${writeLabel(s.guard)}`;
   const repeat = s.repeat === undefined ? '' : ` repeat ${s.repeat}`;
-  const variants = s.steps.flatMap((step) => step.variants.map((_, place) => ({ step, place })));
   to(`  segment ${writeName(s.name)}${guard}${repeat} {`);
-  columns(to, variants, stepRow, [8, 32, 64], '    ');
+  columns(to, s.steps, stepRow, [8, 32, 64], '    ');
   to('  }');
 }
 

@@ -1,5 +1,6 @@
 /**
- * The readable text form of every level: `print(parse(t)) = t` for a printed text t, and `parse(print(m))` equals m.
+ * The readable text form of every level: `print(parse(t)) = t` for a printed text t, and `parse(print(m))` equals m, but for
+ * the order in which a function's reads of the state are listed.
  * docs/spn.md describes it. Weights are not part of it.
  */
 import { notOneKernel } from '../diagnostics/text.js';

@@ -61,7 +61,6 @@ export const words = inContext(
   'parameters',
   'rule',
   'why',
-  'reads',
   'kernel',
   'workgroup',
   'flops',

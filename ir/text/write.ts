@@ -12,6 +12,12 @@ export function writeName(name: string): string {
   return isPlainName(name) ? name : JSON.stringify(name);
 }
 
+export function writeNames(names: readonly string[]): string {
+  let text = '[';
+  for (let i = 0; i < names.length; i++) text += (i > 0 ? ', ' : '') + writeName(names[i]);
+  return `${text}]`;
+}
+
 /** A guard or an output: `due(conv1.weight.A)` with its argument quoted on its own where it must be. */
 export function writeLabel(label: string): string {
   const call = /^([A-Za-z_]\w*)\((.*)\)$/s.exec(label);
@@ -55,10 +61,10 @@ export function writeType(t: TensorType): string {
 
 function typeText(t: TensorType): string {
   const packed = t.layout === 'packed-lower';
-  const kind = packed ? (t.dtype === 'f32' ? 'sym' : `sym.${t.dtype}`) : t.dtype;
-  const dims = (packed ? t.shape.slice(0, -1) : t.shape).map(writeDim);
-  const owner = t.placement.kind === 'owner' ? `@owner(${t.placement.rank})` : '';
-  return `${kind}[${dims.join(',')}]${owner}`;
+  const count = packed ? t.shape.length - 1 : t.shape.length;
+  let text = `${packed ? (t.dtype === 'f32' ? 'sym' : `sym.${t.dtype}`) : t.dtype}[`;
+  for (let i = 0; i < count; i++) text += `${i > 0 ? ',' : ''}${writeDim(t.shape[i])}`;
+  return t.placement.kind === 'owner' ? `${text}]@owner(${t.placement.rank})` : `${text}]`;
 }
 
 function writeAttr(value: Attr): string {
@@ -69,14 +75,18 @@ function writeAttr(value: Attr): string {
       return writeName(value);
     case 'boolean':
       return String(value);
-    default:
-      return `[${(value as readonly (string | number)[]).map(writeAttr).join(', ')}]`;
+    default: {
+      let text = '[';
+      for (let i = 0; i < value.length; i++) text += (i > 0 ? ', ' : '') + writeAttr(value[i]);
+      return `${text}]`;
+    }
   }
 }
 
 export function writeAttrs(attrs: Attrs): string {
-  const entries = Object.entries(attrs).map(([k, v]) => `${writeName(k)}=${writeAttr(v)}`);
-  return `{${entries.join(', ')}}`;
+  let text = '{';
+  for (const key in attrs) text += `${text.length > 1 ? ', ' : ''}${writeName(key)}=${writeAttr(attrs[key])}`;
+  return `${text}}`;
 }
 
 const locName = (name: string): string => (isPlainLocName(name) ? name : JSON.stringify(name));
@@ -104,13 +114,14 @@ export function sameLoc(a: Loc, b: Loc): boolean {
   return a === b || writeLoc(a) === writeLoc(b);
 }
 
-const spaces = Array.from({ length: 128 }, (_, n) => ' '.repeat(n));
+const blanks = Array.from({ length: 256 }, (_, n) => ' '.repeat(n));
 
-const pad = (cell: string, width: number): string => (cell.length < width ? cell + spaces[width - cell.length] : cell);
+/** Lines that are aligned with each other: more than a screen, and few enough that their cells are kept meanwhile. */
+const BLOCK = 256;
 
 /**
- * Lines of cells, each column as wide as its widest cell, but no wider than `limits` says: one long name must not push a
- * whole function off the screen. The last column is never padded.
+ * Lines of cells, each column as wide as its widest cell in the block, but no wider than `limits` says: one long name must not push
+ * all others off the screen. The last column is never padded.
  */
 export function columns<T>(
   to: Lines,
@@ -119,24 +130,32 @@ export function columns<T>(
   limits: readonly number[],
   indent = '  ',
 ): void {
-  const widths = widthsOf(items, cells, limits);
-  for (let i = 0; i < items.length; i++) {
-    const row = cells(items[i]);
-    let line = indent;
-    for (let c = 0; c < row.length; c++) {
-      if (c > 0 && (c < widths.length || row[c] !== '')) line += ' ';
-      line += c < widths.length ? pad(row[c], widths[c]) : row[c];
+  const rows: (readonly string[])[] = [];
+  const widths: number[] = [];
+  for (let begin = 0; begin < items.length; begin += BLOCK) {
+    const count = Math.min(BLOCK, items.length - begin);
+    for (let c = 0; c < limits.length; c++) widths[c] = 0;
+    for (let i = 0; i < count; i++) {
+      const row = cells(items[begin + i]);
+      rows[i] = row;
+      for (let c = 0; c < limits.length; c++)
+        if (row[c].length > widths[c]) widths[c] = Math.min(limits[c], row[c].length);
     }
-    to(row[row.length - 1] === '' ? line.trimEnd() : line);
+    for (let i = 0; i < count; i++) to(lineOf(rows[i], widths, indent));
   }
 }
 
-/** Looks at no more rows than are needed to find every column as wide as it may be. */
-function widthsOf<T>(items: readonly T[], cells: (item: T) => readonly string[], limits: readonly number[]): number[] {
-  const widths = limits.map(() => 0);
-  for (let i = 0; i < items.length && widths.some((w, c) => w < limits[c]); i++) {
-    const row = cells(items[i]);
-    for (let c = 0; c < limits.length; c++) widths[c] = Math.min(limits[c], Math.max(widths[c], row[c].length));
+/** Blanks are owed until a cell follows, so that no line ends with them. */
+function lineOf(row: readonly string[], widths: readonly number[], indent: string): string {
+  let line = indent;
+  let owed = 0;
+  for (let c = 0; c < row.length; c++) {
+    const cell = row[c];
+    if (cell !== '') {
+      line += blanks[owed] + cell;
+      owed = 0;
+    }
+    owed += 1 + (c < widths.length && cell.length < widths[c] ? widths[c] - cell.length : 0);
   }
-  return widths;
+  return line;
 }

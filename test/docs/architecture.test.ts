@@ -19,7 +19,7 @@ const several = runPasses(tinyModel(), 'tiny.onnx', { batch: 8, accumulate: 4, t
 const drawn = runPasses(tinyModel(), 'tiny.onnx', { batch: 8, fisher: '1mc', targets: ['wasm'] });
 /** The first layer on a GPU: its product with bias and Relu. */
 const layer = webgpu.kernels.find(
-  (k) => k.name === webgpu.program.functions.find((f) => f.name === 'train')!.segments[0].steps[0].variants[0].kernel,
+  (k) => k.name === webgpu.program.functions.find((f) => f.name === 'train')!.segments[0].steps[0].variants[0],
 )!;
 
 const texts: Record<string, string> = {

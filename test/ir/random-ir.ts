@@ -6,7 +6,7 @@ import type { Attr, Attrs, Func, Module, Node, StateEntry, StateRole, Value } fr
 import type { BinaryOp, Expr, Kernel, Stmt, UnaryOp } from '../../ir/kernel.js';
 import type { Loc } from '../../ir/loc.js';
 import { opNames } from '../../ir/ops/table.js';
-import type { Buffer, Program, ProgramFunction, Variant } from '../../ir/program.js';
+import type { Buffer, Program, ProgramFunction } from '../../ir/program.js';
 import { type Dim, dtypes, type TensorType } from '../../ir/types.js';
 import type { Rng } from '../fuzz/rng.js';
 
@@ -128,8 +128,9 @@ function attr(r: Rng): Attr {
   }
 }
 
-function func(r: Rng): Func {
+function func(r: Rng, state: readonly StateEntry[]): Func {
   const known: Value[] = [];
+  const reads: Value[] = [];
   const taken = new Set<string>();
   const value = (): Value => {
     let n = name(r);
@@ -140,9 +141,18 @@ function func(r: Rng): Func {
     return v;
   };
   const inputs = r.list(1, 4, value);
-  const reads = r.list(0, 4, value);
+  /** A value that there is, or state that is read for the first time. */
+  const used = (): Value => {
+    const entry = state.length > 0 && r.chance(0.3) ? r.pick(state) : undefined;
+    if (!entry || taken.has(entry.name)) return r.pick(known);
+    const v = { name: entry.name, type: entry.type, loc: entry.loc };
+    taken.add(v.name);
+    known.push(v);
+    reads.push(v);
+    return v;
+  };
   const nodes = r.list(0, 12, (): Node => {
-    const operands = r.list(0, 4, () => r.pick(known));
+    const operands = r.list(0, 4, used);
     const attrs = Object.fromEntries(r.list(0, 4, () => [name(r), attr(r)])) as Attrs;
     const at = loc(r);
     const results = r.list(1, 3, value).map((v) => {
@@ -158,8 +168,8 @@ function func(r: Rng): Func {
     inputs,
     reads,
     nodes,
-    outputs: r.list(0, 3, () => ({ name: r.pick([name(r), `gradient(${name(r)})`]), value: r.pick(known) })),
-    updates: r.list(0, 3, () => ({ state: name(r), value: r.pick(known) })),
+    outputs: r.list(0, 3, () => ({ name: r.pick([name(r), `gradient(${name(r)})`]), value: used() })),
+    updates: r.list(0, 3, () => ({ state: name(r), value: used() })),
   };
 }
 
@@ -176,25 +186,26 @@ const roles: readonly StateRole[] = [
 ];
 
 export function randomModule(r: Rng): Module {
+  const state = r.list(
+    0,
+    6,
+    (i): StateEntry => ({
+      name: `${name(r)}.${i}`,
+      type: type(r),
+      role: r.pick(roles),
+      owner: r.chance(0.7) ? 'all' : r.int(0, 63),
+      lifetime: r.pick(['artifact', 'training']),
+      checkpoint: r.chance(0.5),
+      init: r.chance(0.5) ? { kind: 'weights' } : { kind: 'fill', value: number(r) },
+      of: r.chance(0.5) ? name(r) : undefined,
+      loc: loc(r),
+    }),
+  );
   return {
     name: name(r),
     level: r.pick(['model', 'train', 'placed']),
-    state: r.list(
-      0,
-      6,
-      (): StateEntry => ({
-        name: name(r),
-        type: type(r),
-        role: r.pick(roles),
-        owner: r.chance(0.7) ? 'all' : r.int(0, 63),
-        lifetime: r.pick(['artifact', 'training']),
-        checkpoint: r.chance(0.5),
-        init: r.chance(0.5) ? { kind: 'weights' } : { kind: 'fill', value: number(r) },
-        of: r.chance(0.5) ? name(r) : undefined,
-        loc: loc(r),
-      }),
-    ),
-    functions: r.list(0, 3, () => func(r)),
+    state,
+    functions: r.list(0, 3, () => func(r, state)),
     weights: new Map(),
     parameters: r.list(0, 4, () => ({ name: name(r), trainable: r.chance(0.5), rule: name(r), why: name(r) })),
   };
@@ -358,14 +369,6 @@ export function randomKernel(r: Rng): Kernel {
 export function randomProgram(r: Rng): Program {
   const ports = (): ProgramFunction['inputs'] =>
     r.list(0, 3, () => ({ name: r.pick([name(r), `gradient(${name(r)})`]), buffer: name(r) }));
-  const variant = (): Variant => ({
-    kernel: name(r),
-    requires: {
-      features: r.list(0, 2, () => name(r)),
-      limits: Object.fromEntries(r.list(0, 2, () => [name(r), number(r)])),
-    },
-    cost: number(r),
-  });
   return {
     name: name(r),
     target: r.pick(['wasm', 'webgpu']),
@@ -391,6 +394,11 @@ export function randomProgram(r: Rng): Program {
       access: r.list(0, 3, () => r.pick(['read', 'readwrite'] as const)),
       flops: number(r),
       bytes: number(r),
+      cost: number(r),
+      requires: {
+        features: r.list(0, 2, () => name(r)),
+        limits: Object.fromEntries(r.list(0, 2, () => [name(r), number(r)])),
+      },
       computes: r.list(0, 3, () => name(r)),
       source: name(r),
       stopped: name(r),
@@ -418,7 +426,7 @@ export function randomProgram(r: Rng): Program {
         ...(r.chance(0.3) && { repeat: r.int(1, 99) }),
         steps: r.list(0, 4, (i) => ({
           slot: `s${i}`,
-          variants: r.list(1, 3, variant),
+          variants: r.list(1, 3, () => name(r)),
           args: r.list(0, 4, () => name(r)),
           source: name(r),
         })),

@@ -25,10 +25,6 @@ state {
 parameters {}
 train @train (
   x: f32[N,4]
-) reads (
-  w: f32[4,3]
-  A: sym[4]
-  c: f32[]
 ) {
   y: f32[N,3] = matmul x, w {ta=false, tb=false}
   M: sym[4] = second_moment x, c {axis=1, ones=false} when due(A)
@@ -69,9 +65,11 @@ train @train (
     ['update A = A.new', 'update B = A.new', 'updates state B, which is not in the state table'],
     ['update A = A.new', 'update w = A.new', 'update of state w: type sym[4] is not f32[4,3]'],
     ['update A = A.new', 'update c = c', 'updates state c, whose lifetime is artifact'],
-    ['  w: f32[4,3]\n', '  w: f32[3,4]\n', 'state w: type f32[3,4] is not f32[4,3]'],
-    ['  w: f32[4,3]\n', '  w: f32[4,3]\n  v: f32[]\n', 'reads state v, which is not in the state table'],
-    ['  c: f32[] constant', '  w: f32[] constant', 'state w is declared twice'],
+    [
+      'of=w',
+      'of=w\n  w: f32[] counter owner=all lifetime=training checkpoint=true init=0',
+      'state w is declared twice',
+    ],
     ['of=w', 'of=v', 'state A is of v, which is not in the state table'],
     ['w: f32[4,3] parameter owner=all', 'w: f32[4,3] parameter owner=2', 'state w has owner 2 at level train'],
     ['w: f32[4,3] parameter', 'w: f32[N,3] parameter', 'state w: f32[N,3] has no fixed size'],
@@ -118,6 +116,14 @@ train @train (
     expect(() => verifyModule(broken({ nodes: [unknown, ...rest] }))).toThrow('y = matmull: no such op');
     const half = { ...train.inputs[0], type: tensor('f32', [1.5, 4]) };
     expect(() => verifyModule(broken({ inputs: [half] }))).toThrow('x: f32[1.5,4] has a dimension of 1.5');
+    const [w, ...others] = train.reads;
+    const turned = { ...w, type: tensor('f32', [3, 4]) };
+    expect(() => verifyModule(broken({ reads: [turned, ...others] }))).toThrow(
+      'state w: type f32[3,4] is not f32[4,3]',
+    );
+    expect(() => verifyModule(broken({ reads: [...train.reads, { ...w, name: 'v' }] }))).toThrow(
+      'reads state v, which is not in the state table',
+    );
     expect(() => verifyModule(broken({}, { functions: [train, train] }))).toThrow('two functions are named train');
   });
 
@@ -244,12 +250,12 @@ buffers {
   t2: f32[16] transient main + 512, 512 bytes
 }
 kernels {
-  k grid=1 scratch=0 access [read, readwrite] flops=0 bytes=0 computes [] source "" stopped ""
+  k grid=1 scratch=0 access [read, readwrite] flops=0 bytes=0 cost=1 computes [] source "" stopped ""
 }
 function @f (x = x) -> (y = t) {
   segment main {
-    s0: k [w, t] cost 1 source ""
-    s1: k [t, t2] cost 1 source ""
+    s0: k [w, t] source ""
+    s1: k [t, t2] source ""
   }
 }
 `;

@@ -330,7 +330,7 @@ describe('the program', () => {
     expect(p.functions[0].batches).toEqual([
       { guard: 'due(inverses.0)', of: [...sizes].reverse().map((s) => `due(${s.name})`), buffer: 'train.due.0' },
     ]);
-    const kernel = kernels.find((k) => k.name === segment.steps[0].variants[0].kernel)!;
+    const kernel = kernels.find((k) => k.name === segment.steps[0].variants[0])!;
     expect(workgroupsOf(kernel)).toEqual([sizes.length, 1]);
   });
 
@@ -349,7 +349,7 @@ describe('the program', () => {
       {},
       widths.map((width) => ({ name: `n${width}`, width })),
     );
-    const used = new Set(inverseSegments(p).flatMap((s) => s.steps.map((t) => t.variants[0].kernel)));
+    const used = new Set(inverseSegments(p).flatMap((s) => s.steps.map((t) => t.variants[0])));
     // One for the narrow ones, six for the phases of wide ones.
     expect(used.size).toBe(7);
     for (const kernel of kernels.filter((k) => used.has(k.name))) {

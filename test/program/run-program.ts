@@ -79,7 +79,7 @@ export class ProgramRun {
   /** What WebGPU would refuse, or would leave undefined. */
   private checkBindings(f: ProgramFunction): void {
     for (const step of f.segments.flatMap((s) => s.steps)) {
-      const { params } = this.kernels.get(step.variants[0].kernel)!;
+      const { params } = this.kernels.get(step.variants[0])!;
       const bound = step.args.map((a, i) => ({ ...this.buffer(a), written: params[i].access !== 'read' }));
       const refuse = (why: string): never => {
         throw new Error(`${f.name}.${step.slot}: ${why}`);
@@ -122,7 +122,7 @@ export class ProgramRun {
     for (const segment of func.segments) {
       if (segment.guard !== undefined && !(batches.get(segment.guard) ?? on(segment.guard))) continue;
       for (let turn = 0; turn < (segment.repeat ?? 1); turn++)
-        for (const step of segment.steps) this.call(this.kernels.get(step.variants[0].kernel)!, step.args);
+        for (const step of segment.steps) this.call(this.kernels.get(step.variants[0])!, step.args);
     }
   }
 

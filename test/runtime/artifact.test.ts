@@ -52,11 +52,7 @@ describe('loading an artifact', () => {
     ['a buffer with the bytes of another type', 409, (m) => (m.programs[0].buffers[1].bytes = 4)],
     ['a packed tensor that is not square', 409, (m) => (m.programs[0].buffers[1].layout = 'packed-lower')],
     ['state of another shape than its buffer', 409, (m) => (m.state[0].shape = [1, 1])],
-    [
-      'a step with an unknown kernel',
-      410,
-      (m) => (m.programs[0].functions[0].segments[0].steps[0].variants[0].kernel = 'k'),
-    ],
+    ['a step with an unknown kernel', 410, (m) => (m.programs[0].functions[0].segments[0].steps[0].variants[0] = 'k')],
     ['another batch than the buffers hold', 409, (m) => (m.batch.train = 2)],
     ['another example than the buffers hold', 409, (m) => (m.inputs[0].shape = [1, 5])],
     ['an input of another type than a run writes', 409, (m) => (m.inputs[0].dtype = 'i32')],
@@ -188,7 +184,7 @@ describe('the wasm device', () => {
     [
       'a feature that the device lacks',
       415,
-      (m) => m.programs[0].functions[0].segments[0].steps[0].variants[0].requires.features.push('subgroups'),
+      (m) => m.programs[0].kernels[0].requires.features.push('subgroups'),
       copyModule(),
     ],
     ['more memory than there can be', 416, (m) => (m.programs[0].memories[0].bytes = 2 ** 32), copyModule()],

@@ -23,10 +23,7 @@ import { tinyFiles, tinyManifest } from './tiny-artifact.js';
 function made(): Program {
   const { programs } = tinyManifest(tinyFiles());
   const [program] = programs;
-  const requires = { features: [], limits: {} };
-  const step = (slot: string, kernel: string, source: string) => ({
-    ...{ slot, variants: [{ kernel, requires, cost: 0 }], args: [], source },
-  });
+  const step = (slot: string, kernel: string, source: string) => ({ slot, variants: [kernel], args: [], source });
   const kernel = { ...program.kernels[0], computes: ['conv', 'relu'] };
   const steps = [step('s0', 'a', 'onnx:/one(Conv)'), step('s1', 'a', 'onnx:/two (2)(Conv)'), step('s2', 'b', '')];
   return {

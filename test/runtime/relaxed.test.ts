@@ -29,11 +29,7 @@ async function afterOneStep(options: CompileOptions, threads = 1) {
   }
   device.run('train');
   device.close();
-  const features = new Set(
-    device.program.functions.flatMap((f) =>
-      f.segments.flatMap((s) => s.steps.map((t) => `${t.variants[0].requires.features}`)),
-    ),
-  );
+  const features = new Set(device.program.kernels.map((k) => `${k.requires.features}`));
   return { description: device.description, features, trained: await readTrained(device, manifest) };
 }
 

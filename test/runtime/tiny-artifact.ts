@@ -49,14 +49,12 @@ export function copyModule({
 
 const kernel = (name: string, grid: number): KernelInfo => ({
   ...{ name, grid, scratch: 16, flops: 0, bytes: 8 * grid, computes: ['copy'], source: 'onnx:Copy_0(Copy)' },
-  access: ['read', 'readwrite'],
+  ...{ access: ['read', 'readwrite'], cost: 0, requires: { features: ['simd128'], limits: {} } },
   stopped: 'nothing to fuse',
 });
 const step = (slot: string, name: string, args: string[]): Segment => ({
   name: `always.${slot}`,
-  steps: [
-    { slot, variants: [{ kernel: name, requires: { features: ['simd128'], limits: {} }, cost: 0 }], args, source: '' },
-  ],
+  steps: [{ slot, variants: [name], args, source: '' }],
 });
 const buffer = (name: string, index: number, shape: number[], role: ProgramBuffer['role']): ProgramBuffer => ({
   ...{ name, memory: 'main', offset: 256 * index, dtype: 'f32', layout: 'dense', shape, role },
@@ -182,9 +180,8 @@ export function writeTrapping(firstScratch = 6 * 256): string {
   ];
   return writeTiny(
     ({ programs: [program] }) => {
-      for (const k of program.kernels) k.grid = 64;
       // Worth a thread.
-      program.functions[0].segments[0].steps[0].variants[0].cost = 1;
+      for (const k of program.kernels) Object.assign(k, { grid: 64, cost: 1 });
     },
     tinyFiles().set('kernels/program.wasm', copyModule({ body })),
   );

@@ -54,7 +54,7 @@ function spoilt(
 }
 interface Mutable {
   memories: { bytes: number }[];
-  functions: { segments: { steps: { variants: { kernel: string; requires: { features: string[] } }[] }[] }[] }[];
+  kernels: { requires: { features: string[] } }[];
 }
 
 async function nullAdapter(): Promise<OpenedAdapter> {
@@ -158,7 +158,7 @@ describe('what is missing', () => {
 
   it('a feature that a kernel needs', async () => {
     const other = spoilt(artifact, (p) => {
-      for (const v of p.functions[1].segments[0].steps[0].variants) v.requires.features.push('warp-drive');
+      p.kernels[0].requires.features.push('warp-drive');
     });
     const error = await refusal(WebgpuDevice.load(other, await nullAdapter()));
     expect([error.code, error.message]).toEqual([433, expect.stringContaining('lacks warp-drive')]);

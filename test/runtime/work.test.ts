@@ -30,17 +30,18 @@ function problem(rng: Rng): Problem {
   const kernels = new Map<string, KernelInfo>();
   for (let k = 0; k < 8; k++) {
     const access = rng.list(1, 4, () => rng.pick(['read', 'read', 'readwrite'] as const));
-    const costs = { flops: 0, bytes: 0, scratch: 0, computes: [], source: '', stopped: '' };
-    kernels.set(`k${k}`, { name: `k${k}`, grid: rng.int(1, 40), access, ...costs });
+    const cost = rng.pick([0, 1e-6, 8e-6, 1e-4, 1e-2]);
+    const others = { flops: 0, bytes: 0, scratch: 0, computes: [], source: '', stopped: '' };
+    const requires = { features: [], limits: {} };
+    kernels.set(`k${k}`, { name: `k${k}`, grid: rng.int(1, 40), access, cost, requires, ...others });
   }
   const names = [...buffers.keys()];
   let slot = 0;
   const step = (): Step => {
     const kernel = `k${rng.int(0, 7)}`;
-    const cost = rng.pick([0, 1e-6, 8e-6, 1e-4, 1e-2]);
     return {
       slot: `s${slot++}`,
-      variants: [{ kernel, requires: { features: [], limits: {} }, cost }],
+      variants: [kernel],
       args: kernels.get(kernel)!.access.map(() => rng.pick(names)),
       source: '',
     };
@@ -53,7 +54,7 @@ function problem(rng: Rng): Problem {
 }
 
 const plan = ({ func, buffers, kernels }: Problem, threads: number): Work =>
-  planWork(func, buffers, (s) => kernels.get(s.variants[0].kernel)!, threads);
+  planWork(func, buffers, (s) => kernels.get(s.variants[0])!, threads);
 
 interface Placed {
   readonly step: Step;
@@ -64,7 +65,7 @@ function conflict({ buffers, kernels }: Problem, a: Placed, b: Placed): boolean 
   const touched = ({ step }: Placed) =>
     step.args.map((name, i) => {
       const { offset, bytes } = buffers.get(name)!;
-      const writes = kernels.get(step.variants[0].kernel)!.access[i] === 'readwrite';
+      const writes = kernels.get(step.variants[0])!.access[i] === 'readwrite';
       return { begin: offset, end: offset + bytes, writes };
     });
   return touched(a).some((x) => touched(b).some((y) => (x.writes || y.writes) && x.begin < y.end && y.begin < x.end));
@@ -117,9 +118,10 @@ it.each(Array.from({ length: 150 }, (_, seed) => seed))('random steps, seed %i',
 it('the steps of a long chain are not one piece', () => {
   const made = problem(new Rng(1));
   const step = { ...made.func.segments[0].steps[0], args: ['b0'] };
-  const kernels = new Map([['k', { ...made.kernels.get('k0')!, name: 'k', access: ['readwrite' as const] }]]);
-  const requires = { features: [], limits: {} };
-  const steps = Array.from({ length: 40 }, () => ({ ...step, variants: [{ kernel: 'k', requires, cost: 5e-6 }] }));
+  const kernels = new Map([
+    ['k', { ...made.kernels.get('k0')!, name: 'k', cost: 5e-6, access: ['readwrite' as const] }],
+  ]);
+  const steps = Array.from({ length: 40 }, () => ({ ...step, variants: ['k'] }));
   const func = { ...made.func, segments: [{ name: 's', steps }] };
   const work = plan({ ...made, func, kernels }, 2);
   expect(work.pieces.map((p) => p.calls.length)).toEqual(Array.from({ length: 10 }, () => 4));

@@ -127,12 +127,11 @@ export async function measureCeilings(
     buffers: [],
     kernels: names.map((name) => ({
       ...{ name, grid: grids[name], scratch: 2 * COPIED, access: [], flops: 0, bytes: 0 },
-      ...{ computes: [], source: '', stopped: '' },
+      // Modelled seconds that make it worth several shares for each thread.
+      ...{ cost: 1, requires: { features, limits: {} }, computes: [], source: '', stopped: '' },
     })),
     functions: names.map((name) => {
-      // Modelled seconds that make it worth several shares for each thread.
-      const variants = [{ kernel: name, requires: { features, limits: {} }, cost: 1 }];
-      const steps = [{ slot: 's0', variants, args: [], source: '' }];
+      const steps = [{ slot: 's0', variants: [name], args: [], source: '' }];
       return { name, inputs: [], outputs: [], segments: [{ name, steps }] };
     }),
   };

@@ -237,9 +237,10 @@ function chooseVariants(program: Program, features: ReadonlySet<string>): Map<St
   const chosen = new Map<Step, KernelInfo>();
   for (const f of program.functions) {
     for (const step of f.segments.flatMap((s) => s.steps)) {
-      const variant = step.variants.find((v) => fits(v.requires));
-      if (!variant) throw noVariant(`${f.name}.${step.slot}`, step.variants[0].requires.features.join(', '));
-      chosen.set(step, infos.get(variant.kernel)!);
+      const kernels = step.variants.map((name) => infos.get(name)!);
+      const fitting = kernels.find((k) => fits(k.requires));
+      if (!fitting) throw noVariant(`${f.name}.${step.slot}`, kernels[0].requires.features.join(', '));
+      chosen.set(step, fitting);
     }
   }
   return chosen;

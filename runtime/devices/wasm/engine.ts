@@ -34,10 +34,7 @@ export const engineFeatures = (): ReadonlySet<string> => new Set((Object.keys(pr
 
 const relaxed: Feature = 'relaxed-simd';
 
-export function isRelaxed({ functions }: Program): boolean {
-  const steps = functions.flatMap((f) => f.segments.flatMap((s) => s.steps));
-  return steps.some((s) => s.variants.some((v) => v.requires.features.includes(relaxed)));
-}
+export const isRelaxed = ({ kernels }: Program): boolean => kernels.some((k) => k.requires.features.includes(relaxed));
 
 /** Before a program's kernels are compiled. Node 20 has relaxed SIMD, but only if it is told so. */
 export function allowFeatures(program: Program): void {

@@ -65,7 +65,7 @@ export function planWork(
   });
   const conflicts = conflictsOf(func, steps, buffers, kernelOf);
 
-  const costs = steps.map(({ step }) => step.variants.find((v) => v.kernel === kernelOf(step).name)!.cost);
+  const costs = steps.map(({ step }) => kernelOf(step).cost);
   const pieces: { calls: number[]; waits: Set<number>; next: number[]; segment: number; cost: number }[] = [];
   const pieceOf: number[] = [];
   steps.forEach(({ segment }, at) => {

@@ -139,12 +139,14 @@ function chooseVariants(device: GPUDevice, name: string, program: Program): Map<
       .filter(([limit, least]) => ((device.limits[limit as LimitName] as number | undefined) ?? 0) < least)
       .map(([limit, least]) => `${limit} >= ${least}`),
   ];
+  const infos = new Map(program.kernels.map((k) => [k.name, k]));
   const chosen = new Map<Step, string>();
   for (const f of program.functions)
     for (const step of f.segments.flatMap((s) => s.steps)) {
-      const fitting = step.variants.find((v) => lacks(v.requires).length === 0);
-      if (!fitting) throw featureMissing(`${f.name}.${step.slot}`, name, lacks(step.variants[0].requires));
-      chosen.set(step, fitting.kernel);
+      const kernels = step.variants.map((kernel) => infos.get(kernel)!);
+      const fitting = kernels.find((k) => lacks(k.requires).length === 0);
+      if (!fitting) throw featureMissing(`${f.name}.${step.slot}`, name, lacks(kernels[0].requires));
+      chosen.set(step, fitting.name);
     }
   return chosen;
 }
