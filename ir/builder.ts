@@ -92,6 +92,7 @@ export class Builder {
   private names: Names | undefined;
   /** Results of a node of `base` that what is built now takes the place of: their names are free for it. */
   private replaced: readonly Value[] = none;
+  private readonly shared = new Map<string, Value>();
   /** Absent until a state is asked for. */
   private readsByName: Map<string, Value> | undefined;
 
@@ -240,6 +241,17 @@ export class Builder {
       results.push(new NumberedValue(this.fresh(`${first.text}:${i}`), types[i], loc));
     this.nodes.push(new InferredNode(op, operands, attrs, results, loc, guard));
     return results;
+  }
+
+  /** What many nodes want: made by `build` where nothing was, under the same guard, for this key. */
+  once(key: string, build: () => Value): Value {
+    const guarded = this.guard === undefined ? key : `${key} when ${this.guard}`;
+    let value = this.shared.get(guarded);
+    if (!value) {
+      value = build();
+      this.shared.set(guarded, value);
+    }
+    return value;
   }
 
   /** A node with one result (or the first of several). */

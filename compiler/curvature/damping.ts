@@ -37,6 +37,6 @@ export function splitDamping(b: Builder, A: Value, G: Value, damping: Value, kee
   const pi = keep.pi(tensor('f32', A.type.shape.slice(0, -2)), () => {
     return b.node('pi', [trace(A), trace(G)], { attrs: { ratio: width(G) / width(A) } });
   });
-  const root = b.sqrt(damping);
+  const root = b.once(`root of ${damping.name}`, () => b.sqrt(damping));
   return { shiftA: keep.shift('A', () => b.mul(pi, root)), shiftG: keep.shift('G', () => b.div(root, pi)) };
 }

@@ -124,11 +124,12 @@ export function precondition(
   const ones = bias !== undefined;
   const form = seen.kind === 'conv' ? convForm(b, seen, batch.valid) : denseForm(b, seen, batch.valid);
   const groups = form.groups > 1 ? [form.groups] : [];
-  const perRow = b.div(b.fill(1 / form.positions), batch.count);
+  const { count } = batch;
+  const perRow = b.once(`${count.name} rows of ${form.positions}`, () => b.div(b.fill(1 / form.positions), count));
   const A = ledger.statistic(`${name}.A`, name, symmetric(form.inputs + (ones ? 1 : 0), groups), () =>
     form.A(perRow, ones),
   );
-  const G = ledger.statistic(`${name}.G`, name, symmetric(form.outputs, groups), () => form.G(batch.count));
+  const G = ledger.statistic(`${name}.G`, name, symmetric(form.outputs, groups), () => form.G(count));
   const { shiftA, shiftG } = splitDamping(b, A, G, batch.damping, {
     pi: (type, fresh) => ledger.pi(name, type, fresh),
     shift: (factor, fresh) => ledger.forInverse(`${name}.${factor}`, fresh),

@@ -17,19 +17,24 @@ function shifted(b: Builder, x: Value, axis: number): Value {
 
 /** A per-example vector [N] as [N, 1, ...]. */
 function perExample(b: Builder, v: Value, rank: number): Value {
-  return b.reshape(v, [v.type.shape[0], ...new Array<number>(rank - 1).fill(1)]);
+  const shape = [v.type.shape[0], ...new Array<number>(rank - 1).fill(1)];
+  return b.once(`${v.name} of rank ${rank}`, () => b.reshape(v, shape));
 }
 
 /** Number of valid examples times positions. */
 function elements(b: Builder, valid: Value, x: Value): Value {
   const positions = product(concrete(x.type.shape).slice(2));
-  return b.mul(b.sumAll(valid), b.fill(positions));
+  return b.once(`${valid.name} times ${positions}`, () => b.mul(b.sumAll(valid), b.fill(positions)));
 }
 
 const allButChannel = (x: Value): number[] => x.type.shape.map((_, i) => i).filter((i) => i !== 1);
 
 const rstd = (b: Builder, variance: Value, epsilon: number): Value =>
-  b.node('rstd', [variance], { attrs: { epsilon } });
+  b.once(`rstd of ${variance.name}, ${epsilon}`, () => b.node('rstd', [variance], { attrs: { epsilon } }));
+
+/** gamma / sqrt(variance + epsilon), as forward and backward pass both need it. */
+const scaleOf = (b: Builder, gamma: Value, variance: Value, epsilon: number): Value =>
+  b.once(`${gamma.name} by ${variance.name}, ${epsilon}`, () => b.mul(gamma, rstd(b, variance, epsilon)));
 
 const rules: Partial<Record<OpName, Expand>> = {
   softmax: (node, [x], b) => {
@@ -49,7 +54,7 @@ const rules: Partial<Record<OpName, Expand>> = {
     const count = elements(b, valid, x);
     const mu = b.div(b.sum(b.mul(x, weight), allButChannel(x)), count, mean.name);
     const v = b.div(b.sum(b.node('weighted_square', [x, mu, valid]), allButChannel(x)), count, variance.name);
-    const scale = b.mul(gamma, rstd(b, v, node.attrs.epsilon as number));
+    const scale = scaleOf(b, gamma, v, node.attrs.epsilon as number);
     return [b.node('channel_affine', [x, mu, scale, beta], { name: y.name }), mu, v];
   },
   batch_norm_grad: (node, [x, dy, gamma, mean, variance, valid], b) => {
@@ -61,7 +66,7 @@ const rules: Partial<Record<OpName, Expand>> = {
     const byBeta = b.sum(dy, positions, false, betaRows.name);
     const count = elements(b, valid, x);
     const [gammaSum, betaSum] = [byGamma, byBeta].map((rows) => b.sum(rows, [0]));
-    const scale = b.mul(gamma, deviation);
+    const scale = scaleOf(b, gamma, variance, node.attrs.epsilon as number);
     const operands = [dy, x, mean, deviation, scale, gammaSum, betaSum, count, valid];
     return [b.node('batch_norm_input_grad', operands, { name: dx.name }), byGamma, byBeta];
   },
