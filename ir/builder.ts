@@ -108,11 +108,12 @@ export class Builder {
   /** A builder that goes on where `func` ends; its values stay valid. */
   static from(func: Func, pass: string): Builder {
     const b = Builder.over(func, pass, func.name);
-    for (const v of func.inputs) b.adoptInput(v);
-    for (const v of func.reads) b.adoptRead(v);
-    for (const n of func.nodes) b.append(n);
-    b.outputs.push(...func.outputs);
-    b.updates.push(...func.updates);
+    b.adoptInputs(func.inputs);
+    b.adoptReads(func.reads);
+    const { nodes, outputs, updates } = func;
+    for (let i = 0; i < nodes.length; i++) b.append(nodes[i]);
+    for (let i = 0; i < outputs.length; i++) b.outputs.push(outputs[i]);
+    for (let i = 0; i < updates.length; i++) b.updates.push(updates[i]);
     return b;
   }
 
@@ -134,6 +135,14 @@ export class Builder {
     this.readsByName?.set(value.name, value);
     this.reads.push(value);
     return value;
+  }
+
+  adoptInputs(values: readonly Value[]): void {
+    for (let i = 0; i < values.length; i++) this.adoptInput(values[i]);
+  }
+
+  adoptReads(values: readonly Value[]): void {
+    for (let i = 0; i < values.length; i++) this.adoptRead(values[i]);
   }
 
   has(name: string): boolean {
@@ -320,7 +329,7 @@ export class Builder {
   finish(): Func {
     const { name, inputs, reads, nodes, outputs, updates } = this;
     const names = this.names ?? this.base?.takeNames();
-    return new BuiltFunc(name, [...inputs], [...reads], [...nodes], [...outputs], [...updates], names);
+    return new BuiltFunc(name, inputs.slice(), reads.slice(), nodes.slice(), outputs.slice(), updates.slice(), names);
   }
 }
 

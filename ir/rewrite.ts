@@ -50,18 +50,19 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     for (let i = 0; i < values.length; i++) if (instead.get(values[i])) return values.map(look);
     return values;
   };
-  const retyped = (v: Value): Value => {
-    const type = rules.type?.(v) ?? v.type;
-    return typeEquals(type, v.type) ? v : new NumberedValue(v.name, type, v.loc);
-  };
+  const retyped = (v: Value, type: TensorType): Value =>
+    typeEquals(type, v.type) ? v : new NumberedValue(v.name, type, v.loc);
   const replace = (v: Value, by: Value): void => {
     if (by === v) return;
     instead.set(v, by);
     replaced++;
   };
-  for (const v of func.inputs) replace(v, b.adoptInput(retyped(v)));
+  const { type } = rules;
+  if (type) for (const v of func.inputs) replace(v, b.adoptInput(retyped(v, type(v))));
+  else b.adoptInputs(func.inputs);
   for (const v of rules.inputs ?? []) b.input(v.name, v.type, passLoc(pass));
-  for (const v of func.reads) replace(v, b.adoptRead(retyped(v)));
+  if (type) for (const v of func.reads) replace(v, b.adoptRead(retyped(v, type(v))));
+  else b.adoptReads(func.reads);
   let loc: Loc | undefined;
   for (let n = 0; n < func.nodes.length; n++) {
     const node = func.nodes[n];
@@ -81,10 +82,14 @@ export function rebuild(func: Func, pass: string, rules: Rules): Func {
     b.nodes.length === func.nodes.length &&
     b.nodes.every((n, i) => n === func.nodes[i]);
   if (unchanged) return func;
-  const moved = <T extends { readonly value: Value }>(list: readonly T[]): T[] =>
-    list.map((o) => (instead.get(o.value) ? { ...o, value: look(o.value) } : o));
-  b.outputs.push(...moved(func.outputs));
-  b.updates.push(...moved(func.updates));
+  const moved = <T extends { readonly value: Value }>(list: readonly T[], to: T[]): void => {
+    for (let i = 0; i < list.length; i++) {
+      const by = instead.get(list[i].value);
+      to.push(by ? { ...list[i], value: by } : list[i]);
+    }
+  };
+  moved(func.outputs, b.outputs);
+  moved(func.updates, b.updates);
   return b.finish();
 }
 

@@ -197,10 +197,11 @@ function checkFunc(func: Func, level: GraphLevel, state: StateTable): void {
 function checkScope(func: Func): void {
   const names = func instanceof BuiltFunc ? undefined : new Set<string>();
   const scope: Scope = { func, names, guards: new ValueMap() };
-  for (const v of [...func.inputs, ...func.reads]) {
-    define(scope, v);
-    checkValue(func.name, v);
-  }
+  for (const values of [func.inputs, func.reads])
+    for (let i = 0; i < values.length; i++) {
+      define(scope, values[i]);
+      checkValue(func.name, values[i]);
+    }
   for (let i = 0; i < func.nodes.length; i++) checkReads(scope, func.nodes[i]);
   const outputs = new Set<string>();
   for (const o of func.outputs) {

@@ -28,8 +28,8 @@ export function removeDeadCode(module: Module): Module {
   const pruned = mapFunctions(module, prune);
   const touched = new Set<string>();
   for (const f of pruned.functions) {
-    for (const r of f.reads) touched.add(r.name);
-    for (const u of f.updates) touched.add(u.state);
+    for (let i = 0; i < f.reads.length; i++) touched.add(f.reads[i].name);
+    for (let i = 0; i < f.updates.length; i++) touched.add(f.updates[i].state);
   }
   // A parameter that nothing reads still belongs to the model that is exported.
   const state = module.state.filter((s) => touched.has(s.name) || s.role === 'parameter');
