@@ -8,14 +8,15 @@ import { intsOf } from '../../ir/ops/declare.js';
 import { printShape, printType, shapeEquals, storedCount } from '../../ir/types.js';
 import { joins } from './archetype.js';
 import type { Region } from './region.js';
-import type { Precedence } from './schedule.js';
+import { type Precedence, schedule } from './schedule.js';
 
 /** A kernel of fewer elements than this costs less than starting it. */
 const SMALL = 16384;
 const MOST_PARAMETERS = 24;
 /** Groups of one kind that still take regions; the oldest are closed first. */
 const MOST_OPEN = 4;
-const LAST = Number.MAX_SAFE_INTEGER;
+/** A wave behind all others. */
+const LAST = 2 ** 30;
 
 /** Regions, joined, and for each region that there was its place among them. */
 export interface Merged {
@@ -34,20 +35,21 @@ export const apart = (regions: readonly Region[]): Merged => ({
  * @returns the same, joined, producers still before their consumers
  */
 export function fuseHorizontally(regions: readonly Region[], before: Precedence): Merged {
-  const waves = wavesOf(before);
-  const awaited = new Uint8Array(regions.length);
-  for (const own of before) for (const b of own) awaited[b] = 1;
+  const kinds = regions.map(shareable);
+  const waves = wavesOf(
+    before,
+    (place, awaited) => kinds[place] !== undefined && (!awaited || takesLittle(regions[place])),
+  );
   const open = new Map<string, Group[]>();
   const groups: Group[] = [];
   for (let place = 0; place < regions.length; place++) {
     const region = regions[place];
-    const kind = shareable(region);
+    const kind = kinds[place];
+    const wave = waves[place];
     if (kind === undefined) {
-      groups.push({ wave: waves[place], places: [place], parameters: none });
+      groups.push({ wave, places: [place], parameters: none });
       continue;
     }
-    // What nothing waits for may all run last.
-    const wave = awaited[place] ? waves[place] : LAST;
     const key = `${kind} ${region.guard ?? ''} ${wave}`;
     const candidates = open.get(key) ?? [];
     open.set(key, candidates);
@@ -74,17 +76,24 @@ export function fuseHorizontally(regions: readonly Region[], before: Precedence)
   return { merged, place };
 }
 
-/** For each region the length of the longest path to it: regions of one wave do not wait for each other. */
-function wavesOf(before: Precedence): Int32Array {
-  const waves = new Int32Array(before.length).fill(-1);
-  const wave = (place: number): number => {
-    if (waves[place] >= 0) return waves[place];
-    let w = 0;
-    for (const b of before[place]) w = Math.max(w, wave(b) + 1);
-    waves[place] = w;
-    return w;
-  };
-  for (let place = 0; place < before.length; place++) wave(place);
+/**
+ * For each region its wave, later than those of all that it waits for; regions of one wave do not wait for each other. It is the
+ * length of the longest path to the region; or, for what `mayWait`, the last before somebody needs it: what is needed at the
+ * same time then meets, such as the sums of all layers that a clip waits for.
+ * @param mayWait whether a region may, which another awaits or none
+ */
+function wavesOf(before: Precedence, mayWait: (place: number, awaited: boolean) => boolean): Int32Array {
+  const order = schedule([...before.keys()], before);
+  const first = new Int32Array(before.length);
+  for (const place of order) for (const b of before[place]) first[place] = Math.max(first[place], first[b] + 1);
+  /** The earliest wave among those that wait for it. */
+  const needed = new Int32Array(before.length).fill(LAST + 1);
+  const waves = new Int32Array(before.length);
+  for (let i = order.length - 1; i >= 0; i--) {
+    const place = order[i];
+    waves[place] = mayWait(place, needed[place] <= LAST) ? needed[place] - 1 : first[place];
+    for (const b of before[place]) needed[b] = Math.min(needed[b], waves[place]);
+  }
   return waves;
 }
 
@@ -129,6 +138,10 @@ function sizeOf({ anchor, outputs }: Region): number {
   for (let i = 0; i < outputs.length; i++) size = Math.max(size, storedCount(outputs[i].type));
   return size;
 }
+
+/** Whether nothing large lives on for it if it runs later. */
+const takesLittle = (region: Region): boolean =>
+  sizeOf(region) <= SMALL && region.inputs.every((v) => storedCount(v.type) <= SMALL);
 
 /** The shape and layout of all outputs, if they agree: then they can share a loop nest. */
 function commonShape({ outputs }: Region): string | undefined {
