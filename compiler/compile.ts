@@ -23,6 +23,7 @@ import { fuse } from './kernels/fuse.js';
 import { buildManifest, sha256 } from './manifest.js';
 import { insertUpdate } from './optimizer/insert-update.js';
 import { placeOnOneDevice } from './partition/one-device.js';
+import { addInit } from './passes/add-init.js';
 import { attachLoss, type LossDescription, type LossKind } from './passes/attach-loss.js';
 import { bindBatch } from './passes/bind-batch.js';
 import { mergeCommonSubexpressions } from './passes/common-subexpressions.js';
@@ -158,7 +159,8 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   });
   const whole = cleaned(checked(splitMicroBatches(checked(updated.module), options.accumulate !== undefined)));
   const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
-  const placed = verified(placeOnOneDevice(expanded));
+  // Last, so that equal fills stay apart: each is written straight into its own state.
+  const placed = verified(placeOnOneDevice(addInit(expanded)));
   options.onWeights?.(initialWeights(placed));
   const regions = new Map(placed.functions.map((f) => [f, fuse(f)]));
   const targets = options.targets ?? allTargets;
@@ -180,7 +182,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   return {
     imported,
     model,
-    train: whole,
+    train: checked(addInit(whole)),
     placed,
     code,
     notices,

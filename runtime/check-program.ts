@@ -19,7 +19,7 @@ import type { Buffer, Program } from '../ir/program.js';
 import { bytesPerElement, type DType, product, storedBytes } from '../ir/types.js';
 
 /** Functions that `spngdc run` calls. */
-const required = ['train', 'eval'];
+const required = ['init', 'train', 'eval'];
 
 /** Buffers begin at multiples of this, so that any element type and SIMD load is aligned. */
 const BUFFER_ALIGNMENT = 256;
@@ -118,8 +118,6 @@ function checkState(manifest: Manifest, buffers: ReadonlyMap<string, Buffer>): v
         entry.name,
         `${b.layout} ${b.dtype}[${b.shape}], but the state is ${entry.layout} ${entry.dtype}[${entry.shape}]`,
       );
-    if (entry.init.kind === 'fill' && entry.init.value !== 0 && entry.dtype !== 'f32')
-      throw bufferMismatch(entry.name, `${entry.dtype} state cannot begin with ${entry.init.value}`);
     if (b.role !== 'state' && b.role !== 'constant') throw bufferMismatch(entry.name, `its role is '${b.role}'`);
   }
 }

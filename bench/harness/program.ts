@@ -60,6 +60,7 @@ export async function trainer(
   const artifact = { dir: '', manifest, files, weights };
   const device = await WasmDevice.open(artifact, { threads, threadModule: await threadFile });
   for (const [name, tensor] of weights) device.write(name, tensor.data);
+  device.run('init');
   const { program } = device;
   const buffers = new Map(program.buffers.map((b) => [b.name, b]));
   const dataOf = (name: string, buffer: string): ArrayData => {

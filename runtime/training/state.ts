@@ -8,23 +8,19 @@ import type { TensorData } from '../../ir/graph.js';
 import { tensor } from '../../ir/types.js';
 import type { Device } from '../devices/device.js';
 
-/** Gives all state its first value, on a device just loaded: its memory is zero, as nearly all state begins. */
+/** Gives all state its first value, on a device just loaded: copies the weights, and lets it fill what begins neither so nor with zeros. */
 export async function initialise(
   device: Device,
   manifest: Manifest,
   weights: ReadonlyMap<string, TensorData>,
 ): Promise<void> {
   for (const entry of manifest.state) {
-    if (entry.init.kind === 'fill') {
-      if (entry.init.value === 0) continue;
-      const data = await device.read(entry.name);
-      device.write(entry.name, (data as Float32Array).fill(entry.init.value));
-      continue;
-    }
+    if (entry.init.kind !== 'weights') continue;
     const tensor = weights.get(entry.name);
     if (!tensor) throw weightsMismatch(WEIGHTS, entry.name, 'the tensor is missing');
     device.write(entry.name, tensor.data);
   }
+  await device.run('init');
 }
 
 /** What makes up the trained model: weights and running statistics. */

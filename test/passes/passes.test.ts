@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { addInit } from '../../compiler/passes/add-init.js';
 import { bindBatch } from '../../compiler/passes/bind-batch.js';
 import { mergeCommonSubexpressions } from '../../compiler/passes/common-subexpressions.js';
 import { removeDeadCode } from '../../compiler/passes/dead-code.js';
@@ -6,7 +7,7 @@ import { Builder } from '../../ir/builder.js';
 import { evaluate } from '../../ir/evaluate.js';
 import type { Func, Module, StateEntry } from '../../ir/graph.js';
 import { passLoc } from '../../ir/loc.js';
-import { tensor } from '../../ir/types.js';
+import { symmetric, tensor } from '../../ir/types.js';
 
 const loc = passLoc('test');
 const N = { symbol: 'N', factor: 1 };
@@ -74,5 +75,20 @@ describe('dead-code', () => {
     expect(after.functions[0].inputs.map((i) => i.name)).toEqual(['x']);
     expect(after.functions[0].reads.map((i) => i.name)).toEqual(['v']);
     expect(after.state.map((s) => s.name)).toEqual(['v']);
+  });
+});
+
+describe('add-init', () => {
+  it('fills every state entry that begins with a value, packed ones too, but zeros, which memory holds', () => {
+    const b = new Builder('train', loc);
+    const module = moduleOf(b.finish(), [
+      stateOf('v', { kind: 'fill', value: 2 }),
+      stateOf('w', { kind: 'weights' }),
+      stateOf('zero', { kind: 'fill', value: 0 }),
+      stateOf('A', { kind: 'fill', value: 0.5 }, symmetric(4)),
+    ]);
+    const [train, init] = addInit(module).functions;
+    expect([train.name, init.name]).toEqual(['train', 'init']);
+    expect(evaluate(init, {}).state).toEqual({ v: Float64Array.of(2, 2, 2), A: new Float64Array(10).fill(0.5) });
   });
 });

@@ -67,7 +67,11 @@ function manifest(change: Partial<Manifest> = {}): Manifest {
     programs: [
       {
         ...m.programs[0],
-        functions: [func('train', ['x', 'target', 'valid', 'rng', ...scalars]), func('eval', ['x', 'target', 'valid'])],
+        functions: [
+          func('train', ['x', 'target', 'valid', 'rng', ...scalars]),
+          func('eval', ['x', 'target', 'valid']),
+          { ...func('init', []), outputs: [] },
+        ],
       },
     ],
     ...change,
@@ -295,21 +299,14 @@ describe('settings', () => {
 });
 
 describe('state', () => {
-  it('is set from weights, or to its value where that is not zero', async () => {
+  it('is set from weights before the device fills the rest', async () => {
     const device = new FakeDevice(() => []);
-    const [w] = manifest().state;
-    const filled = (name: string, value: number) => ({ ...w, name, init: { kind: 'fill' as const, value } });
-    const m = manifest({ state: [w, filled('zero', 0), filled('two', 2)] });
-    for (const name of ['zero', 'two']) device.buffers.set(name, new Float32Array(3));
+    const m = manifest();
     const weights = new Map([
       ['w', { type: { ...m.state[0], placement: { kind: 'replicated' as const } }, data: Float32Array.of(7) }],
     ]);
     await initialise(device, m, weights);
-    expect(Object.fromEntries(device.buffers)).toEqual({
-      w: Float32Array.of(7),
-      zero: Float32Array.of(0, 0, 0),
-      two: Float32Array.of(2, 2, 2),
-    });
+    expect(device.calls).toEqual([{ name: 'init', inputs: { w: [7] } }]);
     expect((await readTrained(device, m)).get('w')?.data).toEqual(Float32Array.of(7));
   });
   it('that is not finite is not given out', async () => {

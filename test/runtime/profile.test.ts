@@ -159,7 +159,7 @@ describe('on a device', () => {
     }
     expect(states[0]).toBe(states[1]);
 
-    expect(runs.map((r) => r.func)).toEqual(['train', 'train', 'train']);
+    expect(runs.map((r) => r.func)).toEqual(['init', 'train', 'train', 'train']);
     const [program] = manifest.programs;
     const segments = program.functions.find((f) => f.name === 'train')!.segments;
     const expected = segments.flatMap((s) => s.steps.map(() => s.guard === undefined || !s.guard.includes('s1')));

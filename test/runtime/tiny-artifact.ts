@@ -103,7 +103,7 @@ export function tinyManifest(files: Files): Manifest {
       ...{ preset: 'default', lr: 0.5, lr_schedule: 'polynomial', lr_power: 1, momentum: 0.9, momentum_rule: 'tied' },
       ...{ damping: 0.01, kl_clip: 0.001, kl_decay: true, weight_rescaling: 'off', weight_decay: 0, epochs: 2 },
     } as Manifest['defaults'],
-    functions: { train: { metrics: ['loss', 'count'] }, eval: { metrics: ['loss_sum', 'count'] } },
+    functions: { init: {}, train: { metrics: ['loss', 'count'] }, eval: { metrics: ['loss_sum', 'count'] } },
     programs: [
       {
         name: 'tiny',
@@ -137,6 +137,7 @@ export function tinyManifest(files: Files): Manifest {
             outputs: [{ name: 'metrics', buffer: 'eval.metrics' }],
             segments: [step('s0', 'copy2', ['eval.x', 'eval.metrics'])],
           },
+          { name: 'init', inputs: [], outputs: [], segments: [] },
         ],
         plan: { peak: 1536, liveBound: 1536 },
       },
