@@ -30,14 +30,14 @@ interface Cone {
   readonly leaves: number[];
 }
 
-/** Some values' orders; null where a value has none. */
+/** Some values' orders; null where a value has none. What was found out last of a value stands last. */
 interface Orders {
   readonly values: Value[];
   readonly orders: (Order | null)[];
 }
 
 function orderIn({ values, orders }: Orders, v: Value): Order | null | undefined {
-  const at = values.indexOf(v);
+  const at = values.lastIndexOf(v);
   return at < 0 ? undefined : orders[at];
 }
 
@@ -163,7 +163,10 @@ export function growRegions(ranking: Ranking, inlining: Inlining, enabled = true
     const known = region.orders;
     coneOrders.values.length = 0;
     coneOrders.orders.length = 0;
-    const orderOf = (v: Value): Order | null | undefined => orderIn(coneOrders, v) ?? orderIn(known, v);
+    const orderOf = (v: Value): Order | null | undefined => {
+      const own = orderIn(coneOrders, v);
+      return own === undefined ? orderIn(known, v) : own;
+    };
     for (let i = 0; i < cone.nodes.length; i++) {
       const node = nodes[cone.nodes[i]];
       const order = resultOrder(node, orderOf);

@@ -49,6 +49,11 @@ export const formula: Step = (g) => {
       return bounded(
         r.pick([
           () => b.node('channel_affine', [x, vector(1), vector(1), vector(1)]),
+          () => {
+            const [gamma, beta, mean] = [1, 1, 1].map(vector);
+            const operands = [x, gamma, beta, mean, b.node('abs', [vector(1)])];
+            return b.node('batch_norm_inference', operands, { attrs: { epsilon: 0.5 } });
+          },
           () => b.node('weighted_square', [x, vector(1), vector(0)]),
           () => b.node('normalized_product', [x, like(), vector(1), vector(1)]),
           () => {
