@@ -166,7 +166,7 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
   if (writes) checkPlace(dir);
   expectShortProcess();
   // Loaded here, so that `run` and `inspect` start without the compiler.
-  const { makeArtifact, runPasses } = await import('../compiler/compile.js');
+  const { makeArtifact, printStages, runPasses } = await import('../compiler/compile.js');
   const { makeWeightsFile } = await import('./weights-file.js');
   const [model, name] = [readModel(path), basename(path)];
   let folder: ArtifactFolder | undefined;
@@ -182,8 +182,9 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
   };
   try {
     const stages = runPasses(model, name, { ...options, onWeights });
+    const programs = printStages(stages);
     const { written, ...file } = await weightsFile!;
-    const { text, report, notices, files } = makeArtifact(stages, file, model, name, options);
+    const { text, report, notices, files } = makeArtifact(stages, programs, file, model, name, options);
     for (const notice of notices) stderr.write(`note: ${notice}\n`);
     if (text !== undefined) stdout.write(text.endsWith('\n') ? text : `${text}\n`);
     if (!writes) return;

@@ -221,25 +221,31 @@ function defaultsFor(optimizer: Optimizer, batch: number, options: CompileOption
 export function compile(bytes: Uint8Array, fileName: string, options: CompileOptions = {}): Compiled {
   const stages = runPasses(bytes, fileName, options);
   const weights = writeSafetensors(initialWeights(stages.placed));
-  return makeArtifact(stages, { bytes: weights, sha256: sha256(weights) }, bytes, fileName, options);
+  const text = printStages(stages);
+  return makeArtifact(stages, text, { bytes: weights, sha256: sha256(weights) }, bytes, fileName, options);
 }
 
-/** The artifact from what the passes left and its weights file; `compile` for who makes that file elsewhere. */
+/** program.spn: the training graph, then each target's program. */
+export function printStages({ train, code }: Stages): Uint8Array {
+  return bytesOf((to) => {
+    printModuleTo(train, to);
+    for (const { program } of code) {
+      to('');
+      printProgramTo(program, to);
+    }
+  });
+}
+
+/** The artifact from what the passes left, as it is and as text, and its weights file; `compile` for who makes that file elsewhere. */
 export function makeArtifact(
   stages: Stages,
+  text: Uint8Array,
   weights: { readonly bytes: Uint8Array; readonly sha256: string },
   bytes: Uint8Array,
   fileName: string,
   options: CompileOptions = {},
 ): Compiled {
   const programs = stages.code.map((c) => c.program);
-  const text = bytesOf((to) => {
-    printModuleTo(stages.train, to);
-    for (const program of programs) {
-      to('');
-      printProgramTo(program, to);
-    }
-  });
   const files = new Map<string, Uint8Array>([
     [PROGRAM_TEXT, text],
     ...stages.code.flatMap((c) => [...c.files]),
