@@ -31,8 +31,9 @@ export function fuse(func: Func, { enabled = true }: FuseOptions = {}): Fusion {
       last = Math.max(last, ranking.position[ranking.definition[ranking.numbers.get(v)!]]);
     return last;
   };
-  const positions = merged.map(positionOf);
-  const preferred = [...merged.keys()].sort((a, b) => positions[a] - positions[b]);
+  const at = new Int32Array(func.nodes.length).fill(-1);
+  for (let p = 0; p < merged.length; p++) at[positionOf(merged[p])] = p;
+  const preferred = at.filter((p) => p >= 0);
   const ordered = schedule(preferred, among(before, place, merged.length));
   return { regions: ordered.map((p) => merged[p]), aliasOf };
 }

@@ -160,13 +160,21 @@ function merge(group: readonly Region[]): Region {
   const { anchor, guard } = group[0];
   return {
     anchor,
-    nodes: [...new Set(group.flatMap((r) => r.nodes))],
+    nodes: distinct(group.map((r) => r.nodes)),
     parts: anchor ? group.map((r) => r.nodes) : nests(group),
-    inputs: [...new Set(group.flatMap((r) => r.inputs))],
+    inputs: distinct(group.map((r) => r.inputs)),
     outputs: group.flatMap((r) => r.outputs),
     guard,
     stopped: [...new Set(group.map((r) => r.stopped))].slice(0, 2).join('; '),
   };
+}
+
+/** What is in some of the lists, each once: a few dozen, so that a list is searched as fast as a set. */
+function distinct<T>(lists: readonly (readonly T[])[]): T[] {
+  const all: T[] = [];
+  for (let i = 0; i < lists.length; i++)
+    for (let k = 0; k < lists[i].length; k++) if (!all.includes(lists[i][k])) all.push(lists[i][k]);
+  return all;
 }
 
 /** The nodes of each loop nest of pointwise regions: those of one output shape share a nest. */

@@ -51,8 +51,9 @@ export function rankNodes(func: Func): Ranking {
   // First by place in the function, then by rank.
   const read = listsOf(size, uses);
   const made = new Int32Array(size);
-  /** By value: nodes that read it. */
+  /** By value: nodes that read it, and the last that did, counted from 1. */
   const readers = new Int32Array(total);
+  const reader = new Int32Array(total);
   const depth = new Int32Array(total);
   const layers: number[] = [];
   const depthOf = new Int32Array(size);
@@ -63,7 +64,8 @@ export function rankNodes(func: Func): Ranking {
       const o = numbers.get(node.operands[k])!;
       read.all[at] = o;
       if (depth[o] > d) d = depth[o];
-      if (isFirst(read, i, at)) readers[o]++;
+      if (reader[o] !== i + 1) readers[o]++;
+      reader[o] = i + 1;
     }
     read.begin[i + 1] = at;
     depthOf[i] = d;
@@ -93,6 +95,7 @@ export function rankNodes(func: Func): Ranking {
   const users = listsOf(total, uses);
   for (let v = 0; v < total; v++) users.begin[v + 1] = users.begin[v] + readers[v];
   const filled = users.begin.slice();
+  reader.fill(0);
   for (let rank = 0, at = 0; rank < size; rank++) {
     const i = position[rank];
     const node = func.nodes[i];
@@ -104,7 +107,8 @@ export function rankNodes(func: Func): Ranking {
     for (let k = read.begin[i]; k < read.begin[i + 1]; k++, at++) {
       const o = read.all[k];
       operands.all[at] = o;
-      if (isFirst(read, i, k)) users.all[filled[o]++] = rank;
+      if (reader[o] !== i + 1) users.all[filled[o]++] = rank;
+      reader[o] = i + 1;
     }
     operands.begin[rank + 1] = at;
   }
@@ -118,9 +122,3 @@ const listsOf = (count: number, length: number): Lists => ({
   begin: new Int32Array(count + 1),
   all: new Int32Array(length),
 });
-
-/** Whether list `list` does not hold its number at `at` before. */
-function isFirst({ begin, all }: Lists, list: number, at: number): boolean {
-  for (let k = begin[list]; k < at; k++) if (all[k] === all[at]) return false;
-  return true;
-}

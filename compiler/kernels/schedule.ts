@@ -128,7 +128,7 @@ const [OPEN, DONE] = [1, 2];
  * @param preferred places in the order of preference
  * @returns them in an order in which the regions can run
  */
-export function schedule(preferred: readonly number[], before: Precedence): number[] {
+export function schedule(preferred: Iterable<number>, before: Precedence): number[] {
   const order: number[] = [];
   const state = new Uint8Array(before.length);
   const visit = (place: number): void => {
