@@ -13,6 +13,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  writeFile,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -67,6 +68,24 @@ export class ArtifactFolder {
   /** Where a file of the artifact lies until all are there. */
   pathOf(file: string): string {
     return join(this.temporary, 'new', file);
+  }
+
+  /** Begins to write a file, beside other work. The promise says whether it lies there; where not, `finish` will see why. */
+  begin(file: string, bytes: Uint8Array): Promise<boolean> {
+    const path = this.pathOf(file);
+    try {
+      makeFolder(dirname(path));
+      // Opened now, so that nothing appears any more in a folder that is discarded meanwhile.
+      const descriptor = openSync(path, 'wx');
+      return new Promise((resolve) =>
+        writeFile(descriptor, bytes, (error) => {
+          closeSync(descriptor);
+          resolve(error === null);
+        }),
+      );
+    } catch {
+      return Promise.resolve(false);
+    }
   }
 
   /** Writes the files but those in `written`, which lie at their paths, and puts the artifact into its place. UserError E503. */

@@ -6,7 +6,7 @@ import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import type { CompileOptions, EmitLevel } from '../compiler/compile.js';
-import { WEIGHTS } from '../ir/artifact.js';
+import { PROGRAM_TEXT, WEIGHTS } from '../ir/artifact.js';
 import { modelNotFound, optionWithoutUse, weightsNotFound } from '../ir/diagnostics/command-line.js';
 import { fishers } from '../ir/fisher.js';
 import type { TensorData } from '../ir/graph.js';
@@ -183,12 +183,13 @@ async function compileCommand(path: string, flags: Flags, { stdout, stderr }: Te
   try {
     const stages = runPasses(model, name, { ...options, onWeights });
     const programs = printStages(stages);
+    const ahead = writes && begun().begin(PROGRAM_TEXT, programs);
     const { written, ...file } = await weightsFile!;
     const { text, report, notices, files } = makeArtifact(stages, programs, file, model, name, options);
     for (const notice of notices) stderr.write(`note: ${notice}\n`);
     if (text !== undefined) stdout.write(text.endsWith('\n') ? text : `${text}\n`);
     if (!writes) return;
-    const there = (await written) ? [WEIGHTS] : [];
+    const there = [...((await written) ? [WEIGHTS] : []), ...((await ahead) ? [PROGRAM_TEXT] : [])];
     // A turn of the event loop, in which a signal is heard that came while the compiler was at work.
     if (folder) await setImmediate();
     begun().finish(files, new Set(there));

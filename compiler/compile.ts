@@ -84,7 +84,7 @@ export interface CompileOptions {
   /** Adds the text of a level to what is returned. */
   readonly emit?: EmitLevel;
   /**
-   * Whether what leaves every pass is verified, and not only the model and the placed graph; programs and kernels always are.
+   * Whether what leaves every pass is verified; what runs, programs and kernels, always is.
    * Default true: a broken graph is then a fault of the pass that broke it.
    */
   readonly verifyEach?: boolean;
@@ -140,7 +140,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const checked = (module: Module): Module => (options.verifyEach === false ? module : verified(module));
   const cleaned = (module: Module): Module => checked(removeDeadCode(checked(mergeCommonSubexpressions(module))));
   const imported = importOnnx(bytes, { ...options, fileName, seed });
-  const model = verified(imported.module);
+  const model = checked(imported.module);
   const withLoss = attachLoss(model, {
     ...options,
     // Mixed examples have mixed labels.
@@ -160,7 +160,7 @@ export function runPasses(bytes: Uint8Array, fileName: string, options: CompileO
   const whole = cleaned(checked(splitMicroBatches(checked(updated.module), options.accumulate !== undefined)));
   const expanded = cleaned(checked(expandComposites(checked(patchesToRows(whole)))));
   // Last, so that equal fills stay apart: each is written straight into its own state.
-  const placed = verified(placeOnOneDevice(addInit(expanded)));
+  const placed = checked(placeOnOneDevice(addInit(expanded)));
   options.onWeights?.(initialWeights(placed));
   const regions = new Map(placed.functions.map((f) => [f, fuse(f)]));
   const targets = options.targets ?? allTargets;
