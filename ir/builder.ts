@@ -88,7 +88,10 @@ export class Builder {
   loc: Loc;
   /** Guard of nodes that give none: set while statistics are built that are not due in every step. */
   guard?: string;
-  /** Names that are taken: those of all values here, and of all of `base`. With a base, absent until a new one is wanted. */
+  /**
+   * Names that are taken: those of all values here and of all of `base`, and of some that passes before have dropped. With a base, absent
+   * until a new one is wanted.
+   */
   private names: Names | undefined;
   /** Results of a node of `base` that what is built now takes the place of: their names are free for it. */
   private replaced: readonly Value[] = none;
@@ -145,8 +148,11 @@ export class Builder {
     for (let i = 0; i < values.length; i++) this.adoptRead(values[i]);
   }
 
+  /** Whether a value here has the name. */
   has(name: string): boolean {
-    return this.taken().has(nameOf(name));
+    if (!this.taken().has(nameOf(name))) return false;
+    const named = (v: Value): boolean => v.name === name;
+    return this.inputs.some(named) || this.reads.some(named) || this.nodes.some((n) => n.results.some(named));
   }
 
   /** Adds a finished node as it is; its names must be new here. */
@@ -203,7 +209,8 @@ export class Builder {
     const known = this.readsByName.get(name);
     if (known) return known;
     const value = new NumberedValue(name, type, loc);
-    if (!this.taken().claim(value)) throw new Error(`state ${name} has the name of another value in ${this.name}`);
+    if (!this.taken().claim(value) && this.has(name))
+      throw new Error(`state ${name} has the name of another value in ${this.name}`);
     this.readsByName.set(name, value);
     this.reads.push(value);
     return value;

@@ -118,7 +118,7 @@ export function extend(func: Func, pass: string, inputs: readonly NewInput[]): {
     if (clash) throw reservedName(i.name, clash.loc);
   }
   let b = Builder.from(func, pass);
-  if (missing.some((i) => b.has(i.name))) b = Builder.from(rebuild(func, pass, { inputs: missing }), pass);
-  else for (const i of missing) b.input(i.name, i.type);
+  if (!missing.every((i) => b.input(i.name, i.type).name === i.name))
+    b = Builder.from(rebuild(func, pass, { inputs: missing }), pass);
   return { b, given: inputs.map((i) => b.inputs.find((v) => v.name === i.name)!) };
 }

@@ -334,7 +334,7 @@ describe('the grammar', () => {
 });
 
 describe('writing an artifact', async () => {
-  const { writeArtifact } = await import('../../cli/artifact-folder.js');
+  const { ArtifactFolder, writeArtifact } = await import('../../cli/artifact-folder.js');
   const files = new Map([
     ['manifest.json', Buffer.from('{"generator":"spngdc 0.1.0"}')],
     ['kernels/a', Buffer.from('a')],
@@ -346,6 +346,22 @@ describe('writing an artifact', async () => {
     writeArtifact(dir, new Map([['manifest.json', files.get('manifest.json')!]]));
     expect(readdirSync(dir)).toEqual(['manifest.json']);
     expect(readdirSync(join(parent, 'deep'))).toEqual(['net.spngd']);
+  });
+  it('takes files that were begun before, and leaves nothing of them where it is not finished', async () => {
+    const parent = temporaryFolder();
+    const folder = new ArtifactFolder(join(parent, 'net.spngd'));
+    expect(await folder.begin('kernels/a', files.get('kernels/a')!)).toBe(true);
+    // Something lies there already: nothing is written over.
+    expect(await folder.begin('kernels/a', Buffer.from('b'))).toBe(false);
+    folder.finish(files, new Set(['kernels/a']));
+    folder.discard();
+    expect(readFileSync(join(parent, 'net.spngd', 'kernels', 'a'), 'utf8')).toBe('a');
+
+    const given = new ArtifactFolder(join(parent, 'other.spngd'));
+    const begun = given.begin('program.spn', Buffer.alloc(1 << 24));
+    given.discard();
+    await begun;
+    expect(readdirSync(parent)).toEqual(['net.spngd']);
   });
   it('leaves a folder that is not ours alone, and takes an empty one', async () => {
     const dir = temporaryFolder();

@@ -212,6 +212,23 @@ describe('horizontal fusion', () => {
     expect(kernels[0].body.filter((s) => s.kind === 'for')).toHaveLength(1);
   });
 
+  it('small sums of layers at different depths meet where something waits for all of them', () => {
+    const b = builder();
+    let x = b.input('x', tensor('f32', [8]));
+    const sums: Value[] = [];
+    for (let layer = 0; layer < 6; layer++) {
+      x = b.node('tanh', [b.matmul(b.reshape(x, [1, 8]), b.input(`w${layer}`, tensor('f32', [8, 8])))]);
+      x = b.reshape(x, [8]);
+      sums.push(b.sum(x, [0]));
+    }
+    b.output('sums', b.node('stack', sums));
+    const func = b.finish();
+    const fusion = fuse(func);
+    sound(func, fusion);
+    expect(fusion.regions.filter((r) => r.anchor?.op === 'reduce_sum').map((r) => r.outputs.length)).toEqual([6]);
+    agrees(func, Object.fromEntries(func.inputs.map((v, i) => [v.name, noise(v === func.inputs[0] ? 8 : 64, i)])));
+  });
+
   it('regions that depend on each other are not joined', () => {
     const b = builder();
     const x = b.input('x', tensor('f32', [8, 16]));
